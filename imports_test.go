@@ -116,11 +116,12 @@ func importPath(spec *ast.ImportSpec) string {
 
 func TestArrows(t *testing.T) {
 	importing := func(pkg string, paths ...string) string {
-		text := "package " + pkg + "\n"
+		var text strings.Builder
+		text.WriteString("package " + pkg + "\n")
 		for _, p := range paths {
-			text += "import _ \"" + p + "\"\n"
+			text.WriteString("import _ \"" + p + "\"\n")
 		}
-		return text
+		return text.String()
 	}
 	const p = rootPath
 	testGoRule(t, arrowProblems, []seed{

@@ -5,6 +5,7 @@ package slipway_test
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -91,9 +92,7 @@ func TestLayout(t *testing.T) {
 			files[name] = ""
 		}
 		files[".gitignore"] = "# built\n*.test\n/bin/\n\n"
-		for name, text := range more {
-			files[name] = text
-		}
+		maps.Copy(files, more)
 		return files
 	}
 	without := with(nil)

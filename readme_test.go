@@ -132,12 +132,13 @@ func compile(t *testing.T, b block) string {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	work := "go 1.26.0\nuse .\n"
+	var work strings.Builder
+	work.WriteString("go 1.26.0\nuse .\n")
 	for _, used := range readGoWork(t, "go.work") {
-		work += fmt.Sprintf("use %q\n", filepath.Join(checkout, filepath.FromSlash(used)))
+		fmt.Fprintf(&work, "use %q\n", filepath.Join(checkout, filepath.FromSlash(used)))
 	}
 	for name, text := range map[string]string{
-		"go.work": work,
+		"go.work": work.String(),
 		"go.mod":  "module example.com/reader\n\ngo 1.26\n",
 		"main.go": fmt.Sprintf("//line README.md:%d\n%s", b.line, b.text),
 	} {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,9 +54,7 @@ func TestCheck(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
 			files := library()
-			for name, text := range test.change {
-				files[name] = text
-			}
+			maps.Copy(files, test.change)
 			writeFiles(t, dir, files)
 			var out strings.Builder
 			err := check(t.Context(), dir, &out)
