@@ -26,7 +26,12 @@ type dependency struct {
 
 // rootDependencies is the list of them, complete: each stands in go.mod, and
 // ARCHITECTURE.md says why it is worth its weight.
-var rootDependencies = []dependency{}
+var rootDependencies = []dependency{
+	{module: "github.com/anishathalye/porcupine", users: []string{"store/storetest"}, tests: true},
+	{module: "github.com/google/go-cmp", tests: true},
+	{module: "github.com/hashicorp/go-memdb", users: []string{"store"}},
+	{module: "github.com/tidwall/btree", users: []string{"store/memory"}},
+}
 
 // allows reports whether a file may import a package for the dependency's sake.
 func (d dependency) allows(f goFile, imported string) bool {

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package core
+
+import (
+	"container/heap"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/slipway-dev/slipway/store"
+)
+
+// leases are the leases of a store, under its commit mutex. Which object is
+// attached to which lease stands here, not in the entries: most objects have
+// none.
+type leases struct {
+	byID     map[store.LeaseID]*lease
+	attached map[place]*lease
+	queue    leaseQueue // by the deadline that each had when it was put there
+	last     store.LeaseID
+	keeper   bool          // the goroutine that ends leases runs
+	earlier  chan struct{} // tells it that the first deadline may have come nearer
+}
+
+// place is an object's address, whatever stands there.
+type place struct {
+	table *table
+	key   store.Key
+}
+
+type lease struct {
+	store.Lease
+	deadline time.Time
+	objects  map[place]struct{}
+	joined   uint64    // counts attachments, to see whether there was one since
+	queued   time.Time // the deadline under which the queue has it
+	index    int       // in the queue
+}
+
+// ending is the end of a lease in a commit.
+type ending struct {
+	lease   *lease
+	joined  uint64
+	revoked bool // whether or not its time is up
+}
+
+func newLeases() leases {
+	return leases{
+		byID:     map[store.LeaseID]*lease{},
+		attached: map[place]*lease{},
+		earlier:  make(chan struct{}, 1),
+	}
+}
+
+// Grant implements [store.Leaser].
+func (s *Store) Grant(ctx context.Context, ttl time.Duration) (store.Lease, error) {
+	fail := func(err error) (store.Lease, error) {
+		return store.Lease{}, &store.Error{Op: "grant a lease", Err: err}
+	}
+	if err := s.usable(ctx); err != nil {
+		return fail(err)
+	}
+	if ttl <= 0 {
+		return fail(store.Invalidf("time to live %v: want more than 0", ttl))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed.Load() {
+		return fail(store.ErrClosed)
+	}
+	l := &s.leases
+	l.last++
+	granted := &lease{
+		Lease:    store.Lease{ID: l.last, TTL: ttl},
+		deadline: time.Now().Add(ttl),
+		objects:  map[place]struct{}{},
+	}
+	granted.queued = granted.deadline
+	l.byID[granted.ID] = granted
+	heap.Push(&l.queue, granted)
+	if !l.keeper { // most stores never have a lease: the first starts it
+		l.keeper = true
+		s.running.Go(s.keepLeases)
+	}
+	l.nudge()
+	return granted.Lease, nil
+}
+
+// nudge makes the keeper look at the queue again.
+func (l *leases) nudge() {
+	select {
+	case l.earlier <- struct{}{}:
+	default:
+	}
+}
+
+// KeepAlive implements [store.Leaser].
+func (s *Store) KeepAlive(ctx context.Context, id store.LeaseID) error {
+	fail := func(err error) error { return &store.Error{Op: "keep a lease alive", Err: err} }
+	if err := s.usable(ctx); err != nil {
+		return fail(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.leases.held(id); err != nil {
+		return fail(err)
+	}
+	// The queue learns of it when the old deadline comes: a lease that is kept
+	// alive each second costs no more than this.
+	l := s.leases.byID[id]
+	l.deadline = time.Now().Add(l.TTL)
+	return nil
+}
+
+// Revoke implements [store.Leaser].
+func (s *Store) Revoke(ctx context.Context, id store.LeaseID) error {
+	fail := func(err error) error { return &store.Error{Op: "revoke a lease", Err: err} }
+	for attempt := 0; ; attempt++ {
+		if err := s.usable(ctx); err != nil {
+			return fail(err)
+		}
+		s.mu.Lock()
+		err := s.leases.held(id)
+		l := s.leases.byID[id]
+		s.mu.Unlock()
+		if err != nil {
+			return fail(err)
+		}
+		if err = s.endLease(l, true); err != errStale {
+			if err != nil {
+				err = fail(err)
+			}
+			return err
+		}
+		pause(ctx, attempt)
+	}
+}
+
+// keepLeases ends leases whose time is up, until the store closes.
+func (s *Store) keepLeases() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.done:
+			return
+		case <-s.leases.earlier:
+		case <-timer.C:
+		}
+		timer.Reset(s.endExpired())
+	}
+}
+
+// endExpired ends the leases whose time is up, and returns how long it is until
+// the next may be.
+func (s *Store) endExpired() time.Duration {
+	const never = time.Hour
+	for {
+		s.mu.Lock()
+		l, wait := s.leases.first(time.Now())
+		s.mu.Unlock()
+		if l == nil {
+			if wait < 0 {
+				wait = never
+			}
+			return wait
+		}
+		switch err := s.endLease(l, false); err {
+		case nil, errStale: // look again: there may be another, or this one anew
+		case store.ErrClosed:
+			return never
+		default:
+			s.opts.Logger.Error("store: a lease can't be ended yet", "lease", l.ID, "error", err)
+			return time.Second
+		}
+	}
+}
+
+// first returns the lease whose time is up longest, or how long it is until the
+// next may be; negative where there is none.
+func (l *leases) first(now time.Time) (*lease, time.Duration) {
+	for len(l.queue) > 0 {
+		first := l.queue[0]
+		if first.queued != first.deadline { // it was kept alive since
+			first.queued = first.deadline
+			heap.Fix(&l.queue, 0)
+			continue
+		}
+		if wait := first.deadline.Sub(now); wait > 0 {
+			return nil, wait
+		}
+		return first, 0
+	}
+	return nil, -1
+}
+
+// endLease deletes the objects attached to the lease and the lease itself, at
+// one revision.
+func (s *Store) endLease(l *lease, revoked bool) error {
+	s.mu.Lock()
+	c := commit{ends: &ending{l, l.joined, revoked}}
+	for at := range l.objects {
+		c.changes = append(c.changes, change{table: at.table, key: at.key, old: at.table.rows.Current(at.key)})
+	}
+	s.mu.Unlock()
+	for i := range c.changes { // the copies are made without the mutex
+		ch := &c.changes[i]
+		if ch.old != nil {
+			s.mutation.check(ch.old)
+			p := preparer{s: s, t: ch.table}
+			ch.next = p.remove(ch.old)
+		}
+	}
+	_, err := s.commit(&c)
+	return err
+}
+
+// stillEnds reports whether the lease can end as it was prepared to.
+func (l *leases) stillEnds(e *ending) bool {
+	return l.byID[e.lease.ID] == e.lease && e.lease.joined == e.joined &&
+		(e.revoked || !time.Now().Before(e.lease.deadline))
+}
+
+// held returns an error unless the lease is held now.
+func (l *leases) held(id store.LeaseID) error {
+	if lease := l.byID[id]; lease != nil && time.Now().Before(lease.deadline) {
+		return nil
+	}
+	return fmt.Errorf("%w: lease %d expired, was revoked, or never was", store.ErrLeaseLost, id)
+}
+
+// attach attaches the change's object to its lease, in place of the one it may
+// have. The lease is held.
+func (l *leases) attach(c *change) {
+	if c.lease == 0 {
+		return
+	}
+	l.detach(c.table, c.key)
+	to, at := l.byID[c.lease], place{c.table, c.key}
+	to.objects[at] = struct{}{}
+	to.joined++
+	l.attached[at] = to
+}
+
+// detach forgets the attachment of an object that is removed.
+func (l *leases) detach(t *table, key store.Key) {
+	if len(l.attached) == 0 {
+		return
+	}
+	at := place{t, key}
+	if from := l.attached[at]; from != nil {
+		delete(from.objects, at)
+		delete(l.attached, at)
+	}
+}
+
+// remove forgets a lease. Objects that only were marked stay, unattached.
+func (l *leases) remove(gone *lease) {
+	for at := range gone.objects {
+		delete(l.attached, at)
+	}
+	delete(l.byID, gone.ID)
+	heap.Remove(&l.queue, gone.index)
+}
+
+// move carries the attachments of a kind's objects over to the table that takes
+// the old one's place.
+func (l *leases) move(from, to *table) {
+	for at, lease := range l.attached {
+		if at.table != from {
+			continue
+		}
+		next := place{to, at.key}
+		delete(lease.objects, at)
+		delete(l.attached, at)
+		lease.objects[next] = struct{}{}
+		lease.joined++
+		l.attached[next] = lease
+	}
+}
+
+// leaseQueue is a heap of leases by deadline.
+type leaseQueue []*lease
+
+func (q leaseQueue) Len() int           { return len(q) }
+func (q leaseQueue) Less(i, j int) bool { return q[i].queued.Before(q[j].queued) }
+func (q leaseQueue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+func (q *leaseQueue) Push(x any) {
+	l := x.(*lease)
+	l.index = len(*q)
+	*q = append(*q, l)
+}
+
+func (q *leaseQueue) Pop() any {
+	old := *q
+	l := old[len(old)-1]
+	old[len(old)-1] = nil
+	*q = old[:len(old)-1]
+	return l
+}

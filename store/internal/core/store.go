@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package core
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/slipway-dev/slipway/store"
+)
+
+// Options configure a store. The zero value works.
+type Options struct {
+	History   History
+	Mutations Mutations
+	// Logger gets what no caller can be told, such as a lease that could not be
+	// ended yet; nil discards it.
+	Logger *slog.Logger
+}
+
+// Store implements the contract over tables.
+type Store struct {
+	newTable func(*store.Schema) Table
+	opts     Options
+
+	state   atomic.Pointer[state]    // the latest committed
+	kinds   atomic.Pointer[registry] // the registered kinds
+	floor   atomic.Uint64            // the oldest revision that can be read
+	closed  atomic.Bool
+	done    chan struct{} // closed by Close
+	running sync.WaitGroup
+
+	// mu is the commit mutex: it guards all that follows, and every change of what
+	// stands above.
+	mu       sync.Mutex
+	tables   []*table                  // by number, unregistered ones included
+	dormant  map[store.KindName]*table // unregistered kinds with their objects
+	history  history
+	leases   leases
+	mutation *detector // nil: off
+	touched  []*table  // by the commit in progress
+}
+
+// state is one committed revision of all kinds. It never changes.
+type state struct {
+	revision uint64
+	views    []View // by the number of the table; shorter than tables where kinds came later
+}
+
+// registry is the set of registered kinds. It never changes: registering
+// replaces it.
+type registry struct {
+	bySchema map[*store.Schema]*table
+	byName   map[store.KindName]*table
+}
+
+// table is one kind in one store.
+type table struct {
+	number  int
+	schema  *store.Schema
+	rows    Table
+	log     *log
+	hub     hub
+	removed atomic.Bool // the kind was unregistered
+
+	// Of the commit in progress, under the commit mutex: whether it changes the
+	// table, and the position of its first event in the log.
+	touched bool
+	first   uint64
+}
+
+// New returns an empty store whose tables are made by newTable.
+func New(newTable func(*store.Schema) Table, opts Options) *Store {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{
+		newTable: newTable,
+		opts:     opts,
+		done:     make(chan struct{}),
+		dormant:  map[store.KindName]*table{},
+		history:  history{limits: opts.History.withDefaults()},
+		leases:   newLeases(),
+		mutation: newDetector(opts.Mutations),
+	}
+	s.state.Store(&state{})
+	s.kinds.Store(&registry{})
+	return s
+}
+
+// Register implements [store.Store].
+func (s *Store) Register(schema *store.Schema) error {
+	fail := func(err error) error {
+		name := ""
+		if schema != nil {
+			name = schema.KindName.String()
+		}
+		return &store.Error{Op: "register", Kind: name, Err: err}
+	}
+	if schema == nil || schema.Is == nil {
+		return fail(store.Invalidf("a schema must come from Kind.Schema"))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed.Load() {
+		return fail(store.ErrClosed)
+	}
+	reg := s.kinds.Load()
+	if reg.byName[schema.KindName] != nil {
+		return fail(store.ErrKindExists)
+	}
+	t := &table{number: len(s.tables), schema: schema, rows: s.newTable(schema)}
+	if err := s.adopt(t); err != nil {
+		return fail(err)
+	}
+	st := s.state.Load()
+	t.log = newLog(st.revision)
+	s.tables = append(s.tables, t)
+	delete(s.dormant, schema.KindName)
+	s.state.Store(&state{st.revision, append(slices.Clone(st.views), t.rows.View())})
+	s.kinds.Store(reg.with(t))
+	return nil
+}
+
+// adopt fills a table with the objects of its kind that the store holds from
+// before the kind was unregistered, converted where their type is another.
+func (s *Store) adopt(t *table) error {
+	old := s.dormant[t.schema.KindName]
+	if old == nil {
+		return nil
+	}
+	var failed error
+	var converted []*Entry
+	old.rows.View().Ascend("", store.Key{}, func(e *Entry) bool {
+		next := &Entry{Object: e.Object, Key: e.Key, Revision: e.Revision}
+		if !t.schema.Is(e.Object) {
+			next.Object, failed = s.convert(t.schema, e)
+		}
+		if failed == nil {
+			failed = checkScope(t.schema, next.Key)
+		}
+		converted = append(converted, next)
+		return failed == nil
+	})
+	if failed != nil {
+		return failed
+	}
+	for _, e := range converted {
+		t.rows.Replace(nil, e)
+		s.mutation.record(t.schema, e)
+	}
+	s.leases.move(old, t)
+	return nil
+}
+
+func (s *Store) convert(schema *store.Schema, e *Entry) (store.Object, error) {
+	if schema.Convert == nil {
+		return nil, store.Invalidf("the store holds %s as a %T, not a %s: give the kind a Convert function", e.Key, e.Object, schema.Type)
+	}
+	o, err := schema.Convert(e.Object)
+	if err != nil {
+		return nil, &store.Error{Op: "convert", Kind: schema.KindName.String(), Key: e.Key, Err: err}
+	}
+	if store.KeyOf(o) != e.Key {
+		return nil, store.Invalidf("the conversion hook made %s of %s", store.KeyOf(o), e.Key)
+	}
+	o.SetResourceVersion(store.FormatRevision(e.Revision))
+	return o, nil
+}
+
+// Unregister implements [store.Store].
+func (s *Store) Unregister(schema *store.Schema) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, err := s.table("unregister", schema)
+	if err != nil {
+		return err
+	}
+	st, views := s.state.Load(), []View(nil)
+	views = slices.Clone(st.views)
+	views[t.number] = nil
+	s.dormant[schema.KindName] = t
+	s.kinds.Store(s.kinds.Load().without(t))
+	s.state.Store(&state{st.revision, views})
+	t.removed.Store(true)
+	t.hub.wakeAll()
+	return nil
+}
+
+// Kind implements [store.Store].
+func (s *Store) Kind(name store.KindName) *store.Schema {
+	if t := s.kinds.Load().byName[name]; t != nil {
+		return t.schema
+	}
+	return nil
+}
+
+// Kinds implements [store.Store].
+func (s *Store) Kinds() []*store.Schema {
+	return slices.SortedFunc(maps.Keys(s.kinds.Load().bySchema), func(a, b *store.Schema) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Group, b.Group))
+	})
+}
+
+// Revision implements [store.Store].
+func (s *Store) Revision(ctx context.Context) (uint64, error) {
+	if err := s.usable(ctx); err != nil {
+		return 0, &store.Error{Op: "read the revision", Err: err}
+	}
+	return s.state.Load().revision, nil
+}
+
+// Close implements [store.Store].
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed.Swap(true) {
+		s.mu.Unlock()
+		return nil
+	}
+	close(s.done)
+	for _, t := range s.tables {
+		t.hub.wakeAll()
+	}
+	s.mu.Unlock()
+	s.running.Wait()
+	s.mutation.checkAll()
+	return nil
+}
+
+// usable returns why nothing can be done, or nil.
+func (s *Store) usable(ctx context.Context) error {
+	if s.closed.Load() {
+		return store.ErrClosed
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// table returns the table of a registered schema.
+func (s *Store) table(op string, schema *store.Schema) (*table, error) {
+	if t := s.kinds.Load().bySchema[schema]; t != nil && !s.closed.Load() {
+		return t, nil
+	}
+	err, kind := store.ErrUnknownKind, ""
+	if s.closed.Load() {
+		err = store.ErrClosed
+	}
+	if schema != nil {
+		kind = schema.KindName.String()
+	}
+	return nil, &store.Error{Op: op, Kind: kind, Err: err}
+}
+
+// view returns the table's content in the state, or nil where the kind was not
+// registered then.
+func (st *state) view(t *table) View {
+	if t.number < len(st.views) {
+		return st.views[t.number]
+	}
+	return nil
+}
+
+// get returns the table's entry of the key in the state, or nil. The state must
+// hold the table.
+func (st *state) get(t *table, key store.Key) *Entry {
+	// The table's faster way may be ahead of the state. What it has from the
+	// state's revision or before is what the state has: nothing changed since.
+	if e, ok := t.rows.Latest(key); ok && e.Revision <= st.revision {
+		return e
+	}
+	return st.views[t.number].Get(key)
+}
+
+func (r *registry) with(t *table) *registry {
+	next := &registry{maps.Clone(r.bySchema), maps.Clone(r.byName)}
+	if next.bySchema == nil {
+		next = &registry{map[*store.Schema]*table{}, map[store.KindName]*table{}}
+	}
+	next.bySchema[t.schema], next.byName[t.schema.KindName] = t, t
+	return next
+}
+
+func (r *registry) without(t *table) *registry {
+	next := &registry{maps.Clone(r.bySchema), maps.Clone(r.byName)}
+	delete(next.bySchema, t.schema)
+	delete(next.byName, t.schema.KindName)
+	return next
+}
