@@ -148,7 +148,7 @@ func metaAccessors[T any]() Accessors[T] {
 				of(o).SetDeletionTimestamp(nil)
 				return
 			}
-			of(o).SetDeletionTimestamp(&t)
+			of(o).SetDeletionTimestamp(new(t)) // not &t, which would allocate above, too
 		},
 		Owners:    func(o T) []OwnerReference { return of(o).GetOwnerReferences() },
 		SetOwners: func(o T, refs []OwnerReference) { of(o).SetOwnerReferences(refs) },

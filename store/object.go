@@ -4,6 +4,7 @@ package store
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/slipway-dev/slipway/store/internal/deep"
 )
@@ -64,19 +65,10 @@ func (k Key) String() string {
 
 // Compare orders keys by namespace, then by name, as lists do.
 func (k Key) Compare(other Key) int {
-	if k.Namespace != other.Namespace {
-		if k.Namespace < other.Namespace {
-			return -1
-		}
-		return 1
+	if c := strings.Compare(k.Namespace, other.Namespace); c != 0 {
+		return c
 	}
-	switch {
-	case k.Name < other.Name:
-		return -1
-	case k.Name > other.Name:
-		return 1
-	}
-	return 0
+	return strings.Compare(k.Name, other.Name)
 }
 
 // RevisionOf returns the revision that last changed the object, which is what
