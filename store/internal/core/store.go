@@ -56,6 +56,7 @@ type registry struct {
 // table is one kind in one store.
 type table struct {
 	schema  *store.Schema
+	since   uint64 // the revision at which the kind was registered
 	rows    Table
 	log     *log
 	hub     hub
@@ -113,6 +114,7 @@ func (s *Store) Register(schema *store.Schema) error {
 		return fail(err)
 	}
 	revision := s.revision.Load()
+	t.since = revision
 	t.log = newLog(revision)
 	t.changed.Store(revision)
 	s.tables = append(s.tables, t)
