@@ -84,6 +84,10 @@ func New(newTable func(*store.Schema) Table, opts Options) *Store {
 		leases:   newLeases(),
 		mutation: newDetector(opts.Mutations),
 	}
+	// An empty store is at revision 1: a list of revision 0 could not be watched
+	// from, because that asks for the present.
+	s.revision.Store(1)
+	s.floor.Store(1)
 	s.kinds.Store(&registry{})
 	return s
 }
