@@ -104,10 +104,10 @@ func newIntent(schema *store.Schema, w store.Write) (in intent, err error) {
 		if w.Object == nil {
 			return in, store.Invalidf("the object is nil")
 		}
-		in.key = store.KeyOf(w.Object)
-		if !schema.Is(w.Object) {
-			return in, store.Invalidf("the object is a %T: the kind's are %s", w.Object, schema.Type)
+		if !schema.Is(w.Object) { // before anything is asked of it: it may be a nil pointer
+			return in, store.Invalidf("the object is a %T, or nil: the kind's are %s", w.Object, schema.Type)
 		}
+		in.key = store.KeyOf(w.Object)
 		in.version = w.Object.GetResourceVersion()
 		if schema.Accessors.UID != nil {
 			in.uid = schema.Accessors.UID(w.Object)
