@@ -5,7 +5,6 @@ package storetest
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"github.com/slipway-dev/slipway/store"
@@ -13,12 +12,12 @@ import (
 
 func snapshotPromises() []promise {
 	return []promise{
-		{"StaysAsItIs", snapshotStays},
-		{"IsJoint", snapshotJoint},
-		{"AtExactRevision", snapshotExact},
-		{"OutlivesCompaction", snapshotOutlives},
-		{"BeforeAKindCame", snapshotBeforeKind},
-		{"FutureIsRefused", snapshotFuture},
+		{name: "StaysAsItIs", test: snapshotStays},
+		{name: "IsJoint", test: snapshotJoint, clock: true},
+		{name: "AtExactRevision", test: snapshotExact},
+		{name: "OutlivesCompaction", test: snapshotOutlives},
+		{name: "BeforeAKindCame", test: snapshotBeforeKind},
+		{name: "FutureIsRefused", test: snapshotFuture},
 	}
 }
 
@@ -60,7 +59,7 @@ func snapshotJoint(x *trial) {
 	x.create(x.widgets, object("a", "x"))
 	x.create(x.gizmos, object("a", "x"))
 	var done atomic.Bool
-	var writer sync.WaitGroup
+	writer := x.workers()
 	writer.Go(func() {
 		defer done.Store(true)
 		for n := range 300 {
