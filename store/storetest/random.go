@@ -472,8 +472,9 @@ func (w *walk) past(m *model) (uint64, error) {
 		return 0, nil
 	}
 	rev := m.states[1+w.rand.IntN(len(m.states)-1)].revision
-	if w.joint {
-		rev = 1 + w.rand.Uint64N(w.latest()+2)
+	if w.joint { // from just before the window to just after the latest
+		first := max(w.floor, 4) - 3
+		rev = first + w.rand.Uint64N(w.latest()+3-first)
 	}
 	switch {
 	case w.joint && rev > w.latest():
