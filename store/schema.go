@@ -113,7 +113,6 @@ func (k Kind[T]) Schema() (*Schema, error) {
 			return ok && !isNil(t)
 		},
 		Copy:           func(o Object) Object { return o.(T).DeepCopy() },
-		ValidateName:   k.ValidateName,
 		Prepare:        k.prepare,
 		Equal:          func(a, b Object) bool { return deep.Equal(a, b) },
 		SameSpec:       sameSpec,
@@ -125,6 +124,9 @@ func (k Kind[T]) Schema() (*Schema, error) {
 	}
 	if k.Size != nil {
 		s.Size = func(o Object) int { return k.Size(o.(T)) }
+	}
+	if k.ValidateName != nil {
+		s.ValidateName = k.validateName
 	}
 	if k.Convert != nil {
 		s.Convert = k.convert
@@ -163,6 +165,17 @@ func (k Kind[T]) prepare(old, obj Object) (err error) {
 		} else {
 			x.one(o)
 		}
+	}
+	if k.Size != nil { // nor here
+		k.Size(o)
+	}
+	return nil
+}
+
+func (k Kind[T]) validateName(name string) (err error) {
+	defer recoverHook("the name validation hook", &err)
+	if err := k.ValidateName(name); err != nil {
+		return &invalidError{err}
 	}
 	return nil
 }
