@@ -145,8 +145,8 @@ func randomMeta(r *rand.Rand) (store.Meta, metav1.ObjectMeta) {
 		zone := time.FixedZone("", r.IntN(86400)-43200)
 		return time.Unix(r.Int64N(4e9), r.Int64N(1e9)).In(zone)
 	}
-	a.Name, a.GenerateName, a.Namespace, a.SelfLink, a.UID, a.ResourceVersion = text(), text(), text(), text(), text(), text()
-	b.Name, b.GenerateName, b.Namespace, b.SelfLink, b.ResourceVersion = a.Name, a.GenerateName, a.Namespace, a.SelfLink, a.ResourceVersion
+	a.Name, a.GenerateName, a.Namespace, a.UID, a.ResourceVersion = text(), text(), text(), text(), text()
+	b.Name, b.GenerateName, b.Namespace, b.ResourceVersion = a.Name, a.GenerateName, a.Namespace, a.ResourceVersion
 	b.UID = types.UID(a.UID)
 	a.Generation = r.Int64N(3)
 	b.Generation = a.Generation
