@@ -148,7 +148,7 @@ func metaAccessors[T any]() Accessors[T] {
 				of(o).SetDeletionTimestamp(nil)
 				return
 			}
-			of(o).SetDeletionTimestamp(&Time{t})
+			of(o).SetDeletionTimestamp(new(Time{t})) // not a pointer to t, which would make t escape above, too
 		},
 		Owners:    func(o T) []OwnerReference { return of(o).GetOwnerReferences() },
 		SetOwners: func(o T, refs []OwnerReference) { of(o).SetOwnerReferences(refs) },

@@ -4,6 +4,7 @@ package store
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/slipway-dev/slipway/store/internal/deep"
 )
@@ -64,19 +65,10 @@ func (k Key) String() string {
 
 // Compare orders keys by namespace, then by name, as lists do.
 func (k Key) Compare(other Key) int {
-	if k.Namespace != other.Namespace {
-		if k.Namespace < other.Namespace {
-			return -1
-		}
-		return 1
+	if c := strings.Compare(k.Namespace, other.Namespace); c != 0 {
+		return c
 	}
-	switch {
-	case k.Name < other.Name:
-		return -1
-	case k.Name > other.Name:
-		return 1
-	}
-	return 0
+	return strings.Compare(k.Name, other.Name)
 }
 
 // RevisionOf returns the revision that last changed the object, which is what
@@ -103,5 +95,5 @@ func FormatRevision(rev uint64) string { return strconv.FormatUint(rev, 10) }
 // DeepCopy returns a copy of v that shares nothing with it that can be reached
 // through exported fields; unexported fields are copied as an assignment does.
 // It is the body of a DeepCopy method for a type without generated code, and
-// costs about five times what generated code does.
+// costs two to three times what generated code does.
 func DeepCopy[T any](v T) T { return deep.Copy(v) }

@@ -51,6 +51,14 @@ type SchemaIndex struct {
 	Many func(Object) []string
 }
 
+// Has reports whether the object has the value in the index.
+func (x *SchemaIndex) Has(o Object, value string) bool {
+	if x.One != nil {
+		return x.One(o) == value
+	}
+	return slices.Contains(x.Many(o), value)
+}
+
 // APIVersion returns "group/version", or the version where there is no group:
 // what owner references call it.
 func (s *Schema) APIVersion() string {

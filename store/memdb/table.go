@@ -121,10 +121,10 @@ func (v *view) Ascend(namespace string, from store.Key, yield func(*core.Entry) 
 func (v *view) AscendIndex(i int, value string, from store.Key, yield func(*core.Entry) bool) {
 	it, err := v.txn.LowerBound(tableName, indexName(i), value, from)
 	must(err)
-	x := valueIndexer{v.schema.Indexes[i]}
+	x := &v.schema.Indexes[i]
 	for e := it.Next(); e != nil; e = it.Next() {
 		entry := e.(*core.Entry)
-		if !x.has(entry, value) || !yield(entry) {
+		if !x.Has(entry.Object, value) || !yield(entry) {
 			return
 		}
 	}
@@ -192,16 +192,4 @@ func (x valueIndexer) FromObject(o any) (bool, [][]byte, error) {
 		all = append(all, appendValue(value, e.Key))
 	}
 	return len(all) > 0, all, nil
-}
-
-func (x valueIndexer) has(e *core.Entry, value string) bool {
-	if x.index.One != nil {
-		return x.index.One(e.Object) == value
-	}
-	for _, v := range x.index.Many(e.Object) {
-		if v == value {
-			return true
-		}
-	}
-	return false
 }

@@ -16,9 +16,9 @@ import (
 // 100k), and a commit's check of what it replaces likewise, for 8 to 16 bytes
 // an object.
 //
-// A reader may run beside a writer and see a change or not; which, the
-// entry's revision tells (see core.state.get). That a key is not found says
-// nothing to a reader, because a table that grows is left behind as it was.
+// A reader may run beside a writer and sees a change or not; which, its caller
+// finds out (core.Store.get). A reader that began before the table grew goes on
+// in the one that was left behind.
 type hash struct {
 	seed  maphash.Seed
 	slots atomic.Pointer[[]atomic.Pointer[core.Entry]] // a power of two of them
@@ -32,8 +32,8 @@ var removed = &core.Entry{}
 
 const minSlots = 16
 
-func (h *hash) init() {
-	h.seed = maphash.MakeSeed()
+func (h *hash) init(seed maphash.Seed) {
+	h.seed = seed
 	slots := make([]atomic.Pointer[core.Entry], minSlots)
 	h.slots.Store(&slots)
 }

@@ -3,8 +3,8 @@
 package memory
 
 import (
+	"hash/maphash"
 	"slices"
-	"strings"
 
 	"github.com/tidwall/btree"
 
@@ -28,31 +28,35 @@ type table struct {
 // written to again: the table goes on with lazy copies.
 type view struct {
 	schema  *store.Schema
+	seed    maphash.Seed // of the values' hashes
 	keys    *btree.BTreeG[*core.Entry]
 	indexes []*btree.BTreeG[item]
 }
 
-// item is an entry under one of its values in an index.
+// item is an entry under one of its values in an index. The value's hash stands
+// for it: an index is only asked for one value at a time, so the order among
+// values may be any, and a comparison of numbers needs no memory but the node
+// (and 16 bytes in place of 24). Values of one hash are told apart when read.
 type item struct {
-	value string
+	hash  uint64
 	entry *core.Entry
 }
 
 func newTable(schema *store.Schema) core.Table {
 	opts := btree.Options{NoLocks: true, Degree: degree}
-	t := &table{view: view{schema: schema, keys: btree.NewBTreeGOptions(lessEntry, opts)}}
+	t := &table{view: view{schema: schema, seed: maphash.MakeSeed(), keys: btree.NewBTreeGOptions(lessEntry, opts)}}
 	for range schema.Indexes {
 		t.indexes = append(t.indexes, btree.NewBTreeGOptions(lessItem, opts))
 	}
-	t.latest.init()
+	t.latest.init(t.seed)
 	return t
 }
 
 func lessEntry(a, b *core.Entry) bool { return a.Key.Compare(b.Key) < 0 }
 
 func lessItem(a, b item) bool {
-	if c := strings.Compare(a.value, b.value); c != 0 {
-		return c < 0
+	if a.hash != b.hash {
+		return a.hash < b.hash
 	}
 	return a.entry.Key.Compare(b.entry.Key) < 0
 }
@@ -60,12 +64,8 @@ func lessItem(a, b item) bool {
 // Current implements [core.Table].
 func (t *table) Current(key store.Key) *core.Entry { return t.latest.get(key) }
 
-// Latest implements [core.Table]. That the hash table has no entry says nothing
-// about earlier states, so the view must be asked.
-func (t *table) Latest(key store.Key) (*core.Entry, bool) {
-	e := t.latest.get(key)
-	return e, e != nil
-}
+// Latest implements [core.Table].
+func (t *table) Latest(key store.Key) (*core.Entry, bool) { return t.latest.get(key), true }
 
 // Replace implements [core.Table].
 func (t *table) Replace(old, next *core.Entry) {
@@ -93,11 +93,11 @@ func (t *table) replaceOne(i int, value func(store.Object) string, old, next *co
 	}
 	if old != nil {
 		if had := value(old.Object); next == nil || had != has {
-			tree.Delete(item{had, old})
+			tree.Delete(item{t.hash(had), old})
 		}
 	}
 	if next != nil {
-		tree.Set(item{has, next})
+		tree.Set(item{t.hash(has), next})
 	}
 }
 
@@ -110,18 +110,18 @@ func (t *table) replaceMany(i int, values func(store.Object) []string, old, next
 	if old != nil {
 		for _, had := range values(old.Object) {
 			if !slices.Contains(has, had) {
-				tree.Delete(item{had, old})
+				tree.Delete(item{t.hash(had), old})
 			}
 		}
 	}
 	for _, value := range has {
-		tree.Set(item{value, next})
+		tree.Set(item{t.hash(value), next})
 	}
 }
 
 // View implements [core.Table].
 func (t *table) View() core.View {
-	v := &view{schema: t.schema, keys: t.keys.Copy()}
+	v := &view{schema: t.schema, seed: t.seed, keys: t.keys.Copy()}
 	if len(t.indexes) > 0 {
 		v.indexes = make([]*btree.BTreeG[item], len(t.indexes))
 		for i, tree := range t.indexes {
@@ -156,7 +156,10 @@ func (v *view) Ascend(namespace string, from store.Key, yield func(*core.Entry) 
 
 // AscendIndex implements [core.View].
 func (v *view) AscendIndex(i int, value string, from store.Key, yield func(*core.Entry) bool) {
-	v.indexes[i].Ascend(item{value, &core.Entry{Key: from}}, func(x item) bool {
-		return x.value == value && yield(x.entry)
+	hash, x := v.hash(value), &v.schema.Indexes[i]
+	v.indexes[i].Ascend(item{hash, &core.Entry{Key: from}}, func(it item) bool {
+		return it.hash == hash && (!x.Has(it.entry.Object, value) || yield(it.entry))
 	})
 }
+
+func (v *view) hash(value string) uint64 { return maphash.String(v.seed, value) }

@@ -2,11 +2,7 @@
 
 package core
 
-import (
-	"slices"
-
-	"github.com/slipway-dev/slipway/store"
-)
+import "github.com/slipway-dev/slipway/store"
 
 // change is one object's part of a commit.
 type change struct {
@@ -54,9 +50,14 @@ func (s *Store) commit(c *commit) (uint64, error) {
 	if err := s.admit(c); err != nil {
 		return 0, err
 	}
-	st := s.state.Load()
-	revision := st.revision + 1
+	latest := s.revision.Load()
+	revision := latest + 1
 	version := store.FormatRevision(revision)
+	if len(c.changes) >= largeCommit {
+		for i := range c.changes {
+			s.refresh(c.changes[i].table)
+		}
+	}
 	for i := range c.changes {
 		s.apply(&c.changes[i], revision, version)
 	}
@@ -64,16 +65,12 @@ func (s *Store) commit(c *commit) (uint64, error) {
 		s.leases.remove(c.ends.lease)
 	}
 	if len(s.touched) == 0 {
-		return st.revision, nil
+		return latest, nil
 	}
-	views := slices.Clone(st.views)
 	for _, t := range s.touched {
 		t.log.publish()
-		if views[t.number] != nil { // else the kind is unregistered
-			views[t.number] = t.rows.View()
-		}
 	}
-	s.state.Store(&state{revision, views})
+	s.revision.Store(revision)
 	s.trim(revision)
 	for _, t := range s.touched {
 		t.hub.notify(t)
@@ -116,7 +113,7 @@ func (s *Store) admit(c *commit) error {
 			return errStale
 		}
 	}
-	if len(c.lists) > 0 && c.since != s.state.Load().revision {
+	if len(c.lists) > 0 && c.since != s.revision.Load() {
 		for i := range c.lists {
 			if !c.lists[i].unchanged(c.since) {
 				return errStale
@@ -162,6 +159,11 @@ func (s *Store) apply(c *change, revision uint64, version string) {
 
 // replace puts next, or its absence if it is Gone, in the place of old.
 func (s *Store) replace(t *table, old, next *Entry, revision uint64, version string) {
+	if !t.touched {
+		t.touched, t.first = true, t.log.fill
+		t.changed.Store(revision) // before anything else: readers rely on it
+		s.touched = append(s.touched, t)
+	}
 	next.Revision = revision
 	next.Object.SetResourceVersion(version)
 	if next.Gone {
@@ -172,9 +174,5 @@ func (s *Store) replace(t *table, old, next *Entry, revision uint64, version str
 		s.mutation.record(t.schema, next)
 	}
 	s.mutation.forget(old)
-	if !t.touched {
-		t.touched, t.first = true, t.log.fill
-		s.touched = append(s.touched, t)
-	}
 	s.record(t, event{old, next})
 }

@@ -11,15 +11,15 @@
 // checks that what the write is based on is still so, else the write is
 // prepared again; it gives the new entries their revision, puts them into their
 // tables, appends one event for each to the logs of their kinds, and publishes
-// the new [state] with one atomic store. Readers load that pointer and never
-// wait.
+// the new revision with one atomic store. A get takes no lock; a list takes the
+// mutex only to have a [View] made of what was written since the last.
 //
 // # Invariants
 //
 //   - An [Entry] never changes once it is published, nor does the object in it.
-//   - The order in a commit is: tables, logs, state, wake. So a reader that has
-//     loaded a state finds every event up to its revision in the logs; and an
-//     event is delivered only once reads can see its revision.
+//   - The order in a commit is: table.changed, tables, logs, revision, wake. So a
+//     reader that has loaded a revision finds all up to it in the tables and
+//     the logs; and an event is delivered only once reads can see its revision.
 //   - Nothing that belongs to the caller runs under the mutex but index
 //     functions, which were tried on the object before.
 package core

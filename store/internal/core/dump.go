@@ -14,15 +14,15 @@ import (
 // window, and for each kind its size, its watchers and its keys with their
 // versions.
 func (s *Store) Dump(w io.Writer) error {
-	kinds, st := s.kinds.Load(), s.state.Load()
+	kinds := s.kinds.Load()
 	out := bufio.NewWriter(w)
-	fmt.Fprintf(out, "revision %d, oldest readable %d\n", st.revision, s.floor.Load())
+	fmt.Fprintf(out, "revision %d, oldest readable %d\n", s.revision.Load(), s.floor.Load())
 	for _, schema := range s.Kinds() {
 		t := kinds.bySchema[schema]
-		v := st.view(t)
-		if v == nil {
-			continue
+		if t == nil {
+			continue // unregistered this instant
 		}
+		v, _ := s.present(t)
 		h, end := t.log.window()
 		fmt.Fprintf(out, "kind %s (%s): %d objects, %d events kept, %d watchers asleep\n",
 			schema.KindName, schema.Type, v.Len(), end-h.first, t.hub.asleep())

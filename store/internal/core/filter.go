@@ -90,12 +90,7 @@ func (f *filter) matches(e *Entry) bool {
 	return f.labels.Empty() || f.labels.Matches(e.Object.GetLabels())
 }
 
-func (t *fieldTest) matches(o store.Object) bool {
-	if t.index.One != nil {
-		return (t.index.One(o) == t.value) != t.not
-	}
-	return slices.Contains(t.index.Many(o), t.value) != t.not
-}
+func (t *fieldTest) matches(o store.Object) bool { return t.index.Has(o, t.value) != t.not }
 
 // ascend calls yield with the entries of the view that the filter selects, from
 // the key on, by the cheapest way.

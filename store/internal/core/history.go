@@ -144,7 +144,7 @@ func (s *Store) Compact(ctx context.Context, revision uint64) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	latest := s.state.Load().revision
+	latest := s.revision.Load()
 	if revision > latest {
 		return fail(future(revision, latest))
 	}
@@ -158,5 +158,5 @@ func (s *Store) Window(ctx context.Context) (oldest, latest uint64, err error) {
 		return 0, 0, &store.Error{Op: "read the window", Err: err}
 	}
 	oldest = s.floor.Load() // first: the latest is never before it
-	return oldest, s.state.Load().revision, nil
+	return oldest, s.revision.Load(), nil
 }

@@ -17,15 +17,11 @@ func (s *Store) Get(ctx context.Context, schema *store.Schema, key store.Key, op
 	if err := s.usable(ctx); err != nil {
 		return nil, &store.Error{Op: "get", Kind: schema.KindName.String(), Key: key, Err: err}
 	}
-	st := s.state.Load()
 	var e *Entry
 	if opts == (store.ReadOptions{}) {
-		e, err = s.latest(st, t, key)
+		e = s.latest(t, key)
 	} else {
-		var v View
-		if v, _, err = s.read(st, t, opts); err == nil {
-			e = v.Get(key)
-		}
+		e, err = s.read(t, key, opts)
 	}
 	if err == nil && e == nil {
 		err = store.ErrNotFound
@@ -36,37 +32,27 @@ func (s *Store) Get(ctx context.Context, schema *store.Schema, key store.Key, op
 	return e.Object, nil
 }
 
-// latest returns the entry in the state, or nil.
-func (s *Store) latest(st *state, t *table, key store.Key) (*Entry, error) {
-	if st.view(t) == nil { // registered or unregistered this instant
-		return nil, store.ErrUnknownKind
-	}
-	return st.get(t, key), nil
-}
-
-// read returns the table's content that the options ask for, and its revision.
-func (s *Store) read(st *state, t *table, opts store.ReadOptions) (View, uint64, error) {
-	revision, err := s.resolve(st, opts)
+// read returns the entry of the key at the revision that the options ask for,
+// or nil.
+func (s *Store) read(t *table, key store.Key, opts store.ReadOptions) (*Entry, error) {
+	revision, err := s.resolve(opts)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	v := st.view(t)
-	if v == nil {
-		return nil, 0, store.ErrUnknownKind
+	if opts.Exact == 0 {
+		return s.latest(t, key), nil
 	}
-	if revision != st.revision {
-		v, err = s.past(st, t, revision)
-	}
-	return v, revision, err
+	return s.get(t, key, revision)
 }
 
 // resolve returns the revision that the options ask for.
-func (s *Store) resolve(st *state, opts store.ReadOptions) (uint64, error) {
-	if asked := max(opts.AtLeast, opts.Exact); asked > st.revision {
-		return 0, future(asked, st.revision)
+func (s *Store) resolve(opts store.ReadOptions) (uint64, error) {
+	latest := s.revision.Load()
+	if asked := max(opts.AtLeast, opts.Exact); asked > latest {
+		return 0, future(asked, latest)
 	}
 	if opts.Exact == 0 {
-		return st.revision, nil
+		return latest, nil
 	}
 	if opts.AtLeast > opts.Exact {
 		return 0, store.Invalidf("revision %d exactly can't be at least %d", opts.Exact, opts.AtLeast)
@@ -95,7 +81,16 @@ func (s *Store) list(ctx context.Context, schema *store.Schema, opts store.ListO
 	if err != nil {
 		return store.ListMeta{}, err
 	}
-	view, revision, err := s.read(s.state.Load(), t, q.opts.ReadOptions)
+	revision, err := s.resolve(q.opts.ReadOptions)
+	if err != nil {
+		return store.ListMeta{}, err
+	}
+	var view View
+	if q.opts.Exact != 0 {
+		view, err = s.view(t, revision)
+	} else {
+		view, revision = s.present(t)
+	}
 	if err != nil {
 		return store.ListMeta{}, err
 	}

@@ -8,10 +8,19 @@ import (
 	"github.com/slipway-dev/slipway/store"
 )
 
-// snapshot is a state under the kinds that were registered when it was taken.
+// snapshot is a revision, under the kinds that were registered when it was
+// taken.
 type snapshot struct {
-	state *state
-	kinds *registry
+	s        *Store
+	kinds    *registry
+	revision uint64
+}
+
+// lasting is a snapshot that holds its views, so that it stays readable after
+// its revision has left the history window.
+type lasting struct {
+	snapshot
+	views map[*table]View
 }
 
 // Snapshot implements [store.Snapshotter].
@@ -22,57 +31,55 @@ func (s *Store) Snapshot(ctx context.Context, opts store.ReadOptions) (store.Sna
 	if err := s.usable(ctx); err != nil {
 		return fail(err)
 	}
-	kinds := s.kinds.Load()
-	st := s.state.Load()
-	if opts == (store.ReadOptions{}) {
-		return &snapshot{st, kinds}, nil
-	}
-	revision, err := s.resolve(st, opts)
-	if err != nil {
-		return fail(err)
-	}
-	past := &state{revision, make([]View, len(st.views))}
-	for _, t := range kinds.bySchema {
-		if st.view(t) == nil {
-			continue
-		}
-		if past.views[t.number], _, err = s.read(st, t, opts); err != nil {
+	for {
+		kinds := s.kinds.Load() // first: a kind is no newer than the revision
+		revision, err := s.resolve(opts)
+		if err != nil {
 			return fail(err)
 		}
+		views := make(map[*table]View, len(kinds.bySchema))
+		for _, t := range kinds.bySchema {
+			if views[t], err = s.view(t, revision); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			return &lasting{snapshot{s, kinds, revision}, views}, nil
+		}
+		if opts.Exact != 0 {
+			return fail(err)
+		} // the window has left the latest behind since it was loaded: take a newer one
 	}
-	return &snapshot{past, kinds}, nil
 }
 
-func (s *snapshot) Revision() uint64 { return s.state.revision }
+func (s *lasting) Revision() uint64 { return s.revision }
 
-// view returns the kind's content, or ErrUnknownKind.
-func (s *snapshot) view(schema *store.Schema) (View, error) {
+// table returns the kind's table, if it was registered then.
+func (s *snapshot) table(schema *store.Schema) (*table, error) {
 	if t := s.kinds.bySchema[schema]; t != nil {
-		if v := s.state.view(t); v != nil {
-			return v, nil
-		}
+		return t, nil
 	}
 	return nil, store.ErrUnknownKind
 }
 
-func (s *snapshot) Get(schema *store.Schema, key store.Key) (store.Object, error) {
-	v, err := s.view(schema)
+func (s *lasting) Get(schema *store.Schema, key store.Key) (store.Object, error) {
+	t, err := s.table(schema)
 	if err != nil {
 		return nil, wrap(err, "get", schema, key)
 	}
-	if e := v.Get(key); e != nil {
+	if e := s.views[t].Get(key); e != nil {
 		return e.Object, nil
 	}
 	return nil, wrap(store.ErrNotFound, "get", schema, key)
 }
 
-func (s *snapshot) List(schema *store.Schema, opts store.ListOptions, yield func(store.Object) bool) (store.ListMeta, error) {
+func (s *lasting) List(schema *store.Schema, opts store.ListOptions, yield func(store.Object) bool) (store.ListMeta, error) {
 	meta, err := s.list(schema, opts, yield)
 	return meta, wrap(err, "list", schema, store.Key{Namespace: opts.Namespace})
 }
 
-func (s *snapshot) list(schema *store.Schema, opts store.ListOptions, yield func(store.Object) bool) (store.ListMeta, error) {
-	v, err := s.view(schema)
+func (s *lasting) list(schema *store.Schema, opts store.ListOptions, yield func(store.Object) bool) (store.ListMeta, error) {
+	t, err := s.table(schema)
 	if err != nil {
 		return store.ListMeta{}, err
 	}
@@ -80,8 +87,8 @@ func (s *snapshot) list(schema *store.Schema, opts store.ListOptions, yield func
 	if err != nil {
 		return store.ListMeta{}, err
 	}
-	if opts.Continue != "" && q.opts.Exact != s.state.revision {
-		return store.ListMeta{}, store.Invalidf("the continue token is of revision %d, and the snapshot of %d", q.opts.Exact, s.state.revision)
+	if opts.Continue != "" && q.opts.Exact != s.revision {
+		return store.ListMeta{}, store.Invalidf("the continue token is of revision %d, and the snapshot of %d", q.opts.Exact, s.revision)
 	}
-	return q.run(v, s.state.revision, func(e *Entry) bool { return yield(e.Object) })
+	return q.run(s.views[t], s.revision, func(e *Entry) bool { return yield(e.Object) })
 }

@@ -28,28 +28,22 @@ type Store struct {
 	newTable func(*store.Schema) Table
 	opts     Options
 
-	state   atomic.Pointer[state]    // the latest committed
-	kinds   atomic.Pointer[registry] // the registered kinds
-	floor   atomic.Uint64            // the oldest revision that can be read
-	closed  atomic.Bool
-	done    chan struct{} // closed by Close
-	running sync.WaitGroup
+	revision atomic.Uint64            // the latest committed
+	kinds    atomic.Pointer[registry] // the registered kinds
+	floor    atomic.Uint64            // the oldest revision that can be read
+	closed   atomic.Bool
+	done     chan struct{} // closed by Close
+	running  sync.WaitGroup
 
 	// mu is the commit mutex: it guards all that follows, and every change of what
 	// stands above.
 	mu       sync.Mutex
-	tables   []*table                  // by number, unregistered ones included
+	tables   []*table                  // unregistered ones included
 	dormant  map[store.KindName]*table // unregistered kinds with their objects
 	history  history
 	leases   leases
 	mutation *detector // nil: off
 	touched  []*table  // by the commit in progress
-}
-
-// state is one committed revision of all kinds. It never changes.
-type state struct {
-	revision uint64
-	views    []View // by the number of the table; shorter than tables where kinds came later
 }
 
 // registry is the set of registered kinds. It never changes: registering
@@ -61,12 +55,13 @@ type registry struct {
 
 // table is one kind in one store.
 type table struct {
-	number  int
 	schema  *store.Schema
 	rows    Table
 	log     *log
 	hub     hub
-	removed atomic.Bool // the kind was unregistered
+	removed atomic.Bool          // the kind was unregistered
+	changed atomic.Uint64        // the last revision that changed the table, set before anything is changed
+	recent  atomic.Pointer[past] // the newest view that was asked for; replaced under the commit mutex
 
 	// Of the commit in progress, under the commit mutex: whether it changes the
 	// table, and the position of its first event in the log.
@@ -88,7 +83,6 @@ func New(newTable func(*store.Schema) Table, opts Options) *Store {
 		leases:   newLeases(),
 		mutation: newDetector(opts.Mutations),
 	}
-	s.state.Store(&state{})
 	s.kinds.Store(&registry{})
 	return s
 }
@@ -114,15 +108,15 @@ func (s *Store) Register(schema *store.Schema) error {
 	if reg.byName[schema.KindName] != nil {
 		return fail(store.ErrKindExists)
 	}
-	t := &table{number: len(s.tables), schema: schema, rows: s.newTable(schema)}
+	t := &table{schema: schema, rows: s.newTable(schema)}
 	if err := s.adopt(t); err != nil {
 		return fail(err)
 	}
-	st := s.state.Load()
-	t.log = newLog(st.revision)
+	revision := s.revision.Load()
+	t.log = newLog(revision)
+	t.changed.Store(revision)
 	s.tables = append(s.tables, t)
 	delete(s.dormant, schema.KindName)
-	s.state.Store(&state{st.revision, append(slices.Clone(st.views), t.rows.View())})
 	s.kinds.Store(reg.with(t))
 	return nil
 }
@@ -181,12 +175,8 @@ func (s *Store) Unregister(schema *store.Schema) error {
 	if err != nil {
 		return err
 	}
-	st, views := s.state.Load(), []View(nil)
-	views = slices.Clone(st.views)
-	views[t.number] = nil
 	s.dormant[schema.KindName] = t
 	s.kinds.Store(s.kinds.Load().without(t))
-	s.state.Store(&state{st.revision, views})
 	t.removed.Store(true)
 	t.hub.wakeAll()
 	return nil
@@ -212,7 +202,7 @@ func (s *Store) Revision(ctx context.Context) (uint64, error) {
 	if err := s.usable(ctx); err != nil {
 		return 0, &store.Error{Op: "read the revision", Err: err}
 	}
-	return s.state.Load().revision, nil
+	return s.revision.Load(), nil
 }
 
 // Close implements [store.Store].
@@ -256,26 +246,6 @@ func (s *Store) table(op string, schema *store.Schema) (*table, error) {
 		kind = schema.KindName.String()
 	}
 	return nil, &store.Error{Op: op, Kind: kind, Err: err}
-}
-
-// view returns the table's content in the state, or nil where the kind was not
-// registered then.
-func (st *state) view(t *table) View {
-	if t.number < len(st.views) {
-		return st.views[t.number]
-	}
-	return nil
-}
-
-// get returns the table's entry of the key in the state, or nil. The state must
-// hold the table.
-func (st *state) get(t *table, key store.Key) *Entry {
-	// The table's faster way may be ahead of the state. What it has from the
-	// state's revision or before is what the state has: nothing changed since.
-	if e, ok := t.rows.Latest(key); ok && e.Revision <= st.revision {
-		return e
-	}
-	return st.views[t.number].Get(key)
 }
 
 func (r *registry) with(t *table) *registry {

@@ -28,9 +28,9 @@ type Table interface {
 	// View returns the present content as a value that later calls of Replace do
 	// not change. It must cost O(1).
 	View() View
-	// Latest returns the entry of the key without a View, where the table has a
-	// faster way. It may be newer than the latest View; ok is false where the
-	// table can't tell, so that the caller asks the View.
+	// Latest returns the entry of the key, or nil, as of some moment during the
+	// call, a Replace in progress included; ok is false where the table can't do
+	// that beside a Replace.
 	Latest(store.Key) (e *Entry, ok bool)
 }
 

