@@ -26,7 +26,7 @@ type Schema struct {
 	Is func(Object) bool
 	// Copy returns a deep copy.
 	Copy func(Object) Object
-	// ValidateName checks a name of an object.
+	// ValidateName checks a name of an object; nil: any that ValidateName allows.
 	ValidateName func(string) error
 	// Prepare applies the defaults to obj and validates it against old, which is
 	// nil on create, immutable fields included.
@@ -113,12 +113,14 @@ func (k Kind[T]) Schema() (*Schema, error) {
 			return ok && !isNil(t)
 		},
 		Copy:           func(o Object) Object { return o.(T).DeepCopy() },
-		ValidateName:   k.ValidateName,
 		Prepare:        k.prepare,
 		Equal:          func(a, b Object) bool { return deep.Equal(a, b) },
 		SameSpec:       sameSpec,
 		Size:           func(o Object) int { return deep.Size(o) },
 		DanglingOwners: k.DanglingOwners,
+	}
+	if k.ValidateName != nil {
+		s.ValidateName = k.validateName
 	}
 	if k.Equal != nil {
 		s.Equal = func(a, b Object) bool { return k.Equal(a.(T), b.(T)) }
@@ -157,12 +159,23 @@ func (k Kind[T]) prepare(old, obj Object) (err error) {
 			return &invalidError{err}
 		}
 	}
-	for _, x := range k.Indexes { // a panic here must not happen in the commit
+	if k.Size != nil { // a panic here must not happen in the commit
+		k.Size(o)
+	}
+	for _, x := range k.Indexes { // nor here
 		if x.many != nil {
 			x.many(o)
 		} else {
 			x.one(o)
 		}
+	}
+	return nil
+}
+
+func (k Kind[T]) validateName(name string) (err error) {
+	defer recoverHook("the hook that validates names", &err)
+	if err := k.ValidateName(name); err != nil {
+		return &invalidError{err}
 	}
 	return nil
 }
@@ -196,6 +209,9 @@ func schemaIndexes[T any](in []*Index[T]) ([]SchemaIndex, error) {
 			return nil, Invalidf("index %d: the name %q is empty or taken", i, x.name)
 		case slices.ContainsFunc(out, func(s SchemaIndex) bool { return s.Name == x.name }):
 			return nil, Invalidf("two indexes of the name %q", x.name)
+		}
+		if at := badFieldName(x.name); at >= 0 {
+			return nil, Invalidf("index %d: the name %q has %q at position %d, which no field selector could say", i, x.name, x.name[at], at)
 		}
 		s := SchemaIndex{Name: x.name}
 		if x.one != nil {

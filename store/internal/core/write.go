@@ -5,6 +5,7 @@ package core
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 	"unique"
@@ -290,19 +291,34 @@ func (p *preparer) replace(o store.Object, base *Entry) (*Entry, error) {
 	if err := p.check(old, o, base.Key); err != nil {
 		return nil, err
 	}
-	if schema.Equal(old, o) {
-		return nil, nil
+	same, sameSpec, err := compare(schema, old, o)
+	if same || err != nil {
+		return nil, err
 	}
 	if deleting {
 		if err := noNewFinalizers(old, o); err != nil {
 			return nil, err
 		}
 	}
-	if !schema.SameSpec(old, o) {
+	if !sameSpec {
 		o.SetGeneration(old.GetGeneration() + 1)
 	}
 	gone := deleting && len(o.GetFinalizers()) == 0
 	return &Entry{Object: o, Key: base.Key, Gone: gone}, nil
+}
+
+// compare asks the kind's hooks whether the objects are the same, and whether
+// their specs are.
+func compare(schema *store.Schema, old, o store.Object) (same, sameSpec bool, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: the comparison of objects or specs: %v", store.ErrHookPanic, r)
+		}
+	}()
+	if schema.Equal(old, o) {
+		return true, true, nil
+	}
+	return false, schema.SameSpec(old, o), nil
 }
 
 func noNewFinalizers(old, o store.Object) error {
