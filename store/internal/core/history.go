@@ -103,7 +103,9 @@ func (s *Store) forget(floor uint64, tables []*table) {
 // aged returns the latest revision that was replaced longer ago than the age.
 func (h *history) aged(revision uint64) uint64 {
 	now := time.Now()
-	if n := len(h.marks); n == 0 || now.Sub(h.marks[n-1].at) >= h.limits.Age/64 {
+	if n := len(h.marks); n >= 2 && now.Sub(h.marks[n-2].at) < h.limits.Age/64 {
+		h.marks[n-1] = mark{revision, now} // one stands for revisions that are close together
+	} else {
 		h.marks = append(h.marks, mark{revision, now})
 	}
 	n := 0 // the marks that have aged
