@@ -93,7 +93,7 @@ func newBenchUpdates(pods []*benchPod) []*benchPod {
 	next := make([]*benchPod, len(pods))
 	for i, j := range rand.New(rand.NewPCG(3, 4)).Perm(len(pods)) {
 		p := *pods[i]
-		p.ResourceVersion = ""
+		p.ResourceVersion, p.UID = "", ""
 		p.Status = newBenchStatus("Running")
 		next[j] = &p
 	}
@@ -265,6 +265,32 @@ func BenchmarkListNamespace(b *testing.B) {
 
 func BenchmarkListIndex(b *testing.B) {
 	benchmarkRead(b, func(st subject, p *benchPod) int { return st.listNode(p.Spec.NodeName) }, perNode)
+}
+
+// BenchmarkUpdateList has a list of one namespace after each update: what a
+// write costs when somebody lists between any two.
+func BenchmarkUpdateList(b *testing.B) {
+	each(b, []int{1000, 100_000}, func(b *testing.B, size int, open func() subject) {
+		b.ReportAllocs()
+		m := meter{b: b}
+		for b.Loop() {
+			b.StopTimer()
+			st, pods := open(), newBenchPods(size)
+			st.write(false, pods)
+			pods = newBenchUpdates(pods)
+			m.measure(size, func() {
+				for i := range pods {
+					st.write(true, pods[i:i+1])
+					if n := st.listNamespace(pods[i].Namespace); n != perNamespace {
+						b.Fatalf("listed %d objects, want %d", n, perNamespace)
+					}
+				}
+			})
+			st.close()
+			b.StartTimer()
+		}
+		m.report()
+	})
 }
 
 // BenchmarkMemory reports what the store takes beside the objects themselves,

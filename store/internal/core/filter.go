@@ -102,33 +102,39 @@ func (f *filter) ascend(v View, from store.Key, yield func(*Entry) bool) {
 		}
 		return
 	}
-	if f.everything() {
-		v.Ascend("", from, yield)
-		return
-	}
-	selected := func(e *Entry) bool { return !f.matches(e) || yield(e) }
 	for i := range f.fields {
 		if t := &f.fields[i]; t.nth >= 0 && !t.not {
-			if f.namespace != "" { // the index is ordered by key within a value
-				from = later(from, store.Key{Namespace: f.namespace})
-				selected = func(e *Entry) bool {
-					return e.Key.Namespace == f.namespace && (!f.matches(e) || yield(e))
-				}
-			}
-			v.AscendIndex(t.nth, t.value, from, selected)
+			f.ascendIndex(v, i, from, yield)
 			return
 		}
 	}
-	if f.labels.Empty() && len(f.fields) == 0 && f.name == "" {
-		v.Ascend(f.namespace, from, yield)
-		return
-	}
-	v.Ascend(f.namespace, from, selected)
+	rest := filter{name: f.name, labels: f.labels, fields: f.fields}
+	v.Ascend(f.namespace, from, rest.before(yield))
 }
 
-func later(a, b store.Key) store.Key {
-	if a.Compare(b) < 0 {
-		return b
+// ascendIndex does so by the index of the field test number i.
+func (f *filter) ascendIndex(v View, i int, from store.Key, yield func(*Entry) bool) {
+	rest := filter{name: f.name, labels: f.labels}
+	if len(f.fields) > 1 {
+		rest.fields = slices.Delete(slices.Clone(f.fields), i, i+1)
 	}
-	return a
+	yield = rest.before(yield)
+	if f.namespace == "" {
+		v.AscendIndex(f.fields[i].nth, f.fields[i].value, from, yield)
+		return
+	}
+	if start := (store.Key{Namespace: f.namespace}); from.Compare(start) < 0 {
+		from = start
+	}
+	v.AscendIndex(f.fields[i].nth, f.fields[i].value, from, func(e *Entry) bool {
+		return e.Key.Namespace == f.namespace && yield(e) // within a value they are ordered by key
+	})
+}
+
+// before returns a yield that passes on what the filter selects.
+func (f *filter) before(yield func(*Entry) bool) func(*Entry) bool {
+	if f.everything() {
+		return yield
+	}
+	return func(e *Entry) bool { return !f.matches(e) || yield(e) }
 }

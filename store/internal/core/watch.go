@@ -38,7 +38,6 @@ type watcher struct {
 	ctx    context.Context
 	filter filter
 	plain  bool // the filter selects everything
-	opts   store.WatchOptions
 	yield  func(store.Event[store.Object], error) bool
 
 	present  View   // the initial state, until it is delivered
@@ -48,6 +47,7 @@ type watcher struct {
 	sleeper  *sleeper
 	awake    func() bool
 	bookmark *time.Timer // nil: no bookmarks
+	every    time.Duration
 	due      time.Time   // of the next bookmark
 	unhook   func() bool // from the context
 }
@@ -70,8 +70,8 @@ func (s *Store) newWatcher(ctx context.Context, schema *store.Schema, opts store
 	if opts.Bookmarks < 0 {
 		return nil, store.Invalidf("bookmarks every %v: want 0, for none, or more", opts.Bookmarks)
 	}
-	w := &watcher{s: s, t: t, ctx: ctx, filter: f, plain: f.everything(), opts: opts}
-	if err := w.begin(); err != nil {
+	w := &watcher{s: s, t: t, ctx: ctx, filter: f, plain: f.everything(), every: opts.Bookmarks}
+	if err := w.begin(&opts); err != nil {
 		return nil, err
 	}
 	w.sleeper = newSleeper(&w.filter)
@@ -87,20 +87,20 @@ func (s *Store) newWatcher(ctx context.Context, schema *store.Schema, opts store
 
 // begin finds the place in the log where the watch begins, and the state that
 // it begins with.
-func (w *watcher) begin() error {
+func (w *watcher) begin(opts *store.WatchOptions) error {
 	for {
 		latest := w.s.revision.Load()
-		if w.opts.From > latest {
-			return future(w.opts.From, latest)
+		if opts.From > latest {
+			return future(opts.From, latest)
 		}
-		present := w.opts.Initial || w.opts.From == 0
+		present := opts.Initial || opts.From == 0
 		switch {
-		case w.opts.Initial:
+		case opts.Initial:
 			w.present, w.from = w.s.present(w.t)
 		case present:
 			w.from = latest
 		default:
-			w.from = w.opts.From
+			w.from = opts.From
 		}
 		h, end := w.t.log.window()
 		oldest := max(w.s.floor.Load(), h.dropped)
@@ -124,7 +124,7 @@ func (w *watcher) stop() {
 
 // run delivers until the consumer stops (nil) or the watch can't go on.
 func (w *watcher) run() error {
-	if w.opts.Initial {
+	if w.present != nil {
 		if more, err := w.initial(); !more || err != nil {
 			return err
 		}
@@ -286,7 +286,7 @@ func (w *watcher) mark() bool {
 	if !w.yield(store.Event[store.Object]{Type: store.Bookmark, Revision: w.seen, Last: true}, nil) {
 		return false
 	}
-	w.due = time.Now().Add(w.opts.Bookmarks)
-	w.bookmark.Reset(w.opts.Bookmarks)
+	w.due = time.Now().Add(w.every)
+	w.bookmark.Reset(w.every)
 	return true
 }
