@@ -177,7 +177,7 @@ func ExampleRegister_convert() {
 		log.Fatal(err)
 	}
 	fmt.Println(job.Spec.Image, "version", job.ResourceVersion)
-	// Output: backup:v1 version 1
+	// Output: backup:v1 version 2
 }
 
 // Several kinds may share one Go type, and kinds come and go at run time.
@@ -228,8 +228,8 @@ func ExampleStore_dump() {
 		log.Fatal(err)
 	}
 	// Output:
-	// revision 2, oldest readable 0
+	// revision 3, oldest readable 1
 	// kind Job (*store_test.Job): 2 objects, 2 events kept, 0 watchers asleep
-	//   default/a @1
-	//   default/b @2
+	//   default/a @2
+	//   default/b @3
 }

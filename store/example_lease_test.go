@@ -51,8 +51,8 @@ func ExampleLeaser() {
 		}
 	}
 	// Unordered output:
-	// DELETED a at revision 3
-	// DELETED b at revision 3
+	// DELETED a at revision 4
+	// DELETED b at revision 4
 }
 
 // A fence makes the writes of a leader fail once it has lost its lease, even if it

@@ -168,9 +168,9 @@ func ExampleHandle_Page() {
 		}
 	}
 	// Output:
-	// a b at revision 5 remaining 3
-	// c d at revision 5 remaining 1
-	// e at revision 5 remaining 0
+	// a b at revision 6 remaining 3
+	// c d at revision 6 remaining 1
+	// e at revision 6 remaining 0
 }
 
 // A read can ask for the state at a past revision, as long as that is inside the
@@ -207,5 +207,5 @@ func ExampleReadOptions() {
 	fmt.Println(errors.Is(err, store.ErrTooOld), err)
 	// Output:
 	// backup:v1
-	// true store: get Job default/backup: revision is too old: asked for 1, the oldest is 2
+	// true store: get Job default/backup: revision is too old: asked for 2, the oldest is 3
 }

@@ -60,7 +60,7 @@ func Example() {
 		fmt.Println(store.KeyOf(job), job.Spec.Image)
 	}
 	// Output:
-	// created at version 1
+	// created at version 2
 	// default/backup backup:v1
 }
 
@@ -94,7 +94,7 @@ func ExampleHandle() {
 	fmt.Println(err)
 	fmt.Println(errors.Is(err, store.ErrNotFound))
 	// Output:
-	// backup:v2 generation 2 version 2
+	// backup:v2 generation 2 version 3
 	// store: get Job default/backup: not found
 	// true
 }
@@ -129,9 +129,9 @@ func ExampleHandle_Patch() {
 		fmt.Println("generation", job.Generation, "version", job.ResourceVersion)
 	}
 	// Output:
-	// generation 2 version 2
 	// generation 2 version 3
-	// generation 2 version 3
+	// generation 2 version 4
+	// generation 2 version 4
 }
 
 // A write may demand a version, or the UID that tells an object from a later one
@@ -160,12 +160,12 @@ func ExampleWriteOptions() {
 	fmt.Println(err)
 
 	// Any write can demand one; delete only the very job that was created here.
-	_, err = jobs.Delete(ctx, key, store.WriteOptions{ResourceVersion: "1"})
+	_, err = jobs.Delete(ctx, key, store.WriteOptions{ResourceVersion: first.ResourceVersion})
 	fmt.Println(errors.Is(err, store.ErrConflict))
 	_, err = jobs.Delete(ctx, key, store.WriteOptions{UID: first.UID})
 	fmt.Println(err)
 	// Output:
-	// store: update Job default/backup: conflict: the write demands resource version 1, the object has 2
+	// store: update Job default/backup: conflict: the write demands resource version 2, the object has 3
 	// true
 	// <nil>
 }

@@ -71,9 +71,9 @@ func ExampleTransactor() {
 	}
 	fmt.Println("node at", node.ResourceVersion, "free", node.Free, "job at", job.ResourceVersion)
 	// Output:
-	// 2 <nil>
+	// 3 <nil>
 	// the node is full
-	// node at 2 free 0 job at 2
+	// node at 3 free 0 job at 3
 }
 
 // A snapshot is the state of all kinds at one revision. It stays as it is.
@@ -101,5 +101,5 @@ func ExampleSnapshotter() {
 		}
 		fmt.Println("revision", snap.Revision(), "has", job.Name)
 	}
-	// Output: revision 1 has a
+	// Output: revision 2 has a
 }

@@ -46,7 +46,7 @@ func ExampleHandle_Watch() {
 	// Output:
 	// ADDED a
 	// ADDED b
-	// SYNCED at revision 2
+	// SYNCED at revision 3
 	// DELETED a
 }
 
@@ -89,6 +89,6 @@ func ExampleHandle_Watch_resume() {
 		}
 	}
 	// Output:
-	// ADDED a on node-1 at revision 2
-	// DELETED a on node-1 at revision 3
+	// ADDED a on node-1 at revision 3
+	// DELETED a on node-1 at revision 4
 }

@@ -26,7 +26,7 @@ type Schema struct {
 	Is func(Object) bool
 	// Copy returns a deep copy.
 	Copy func(Object) Object
-	// ValidateName checks a name of an object; nil: any that ValidateName allows.
+	// ValidateName checks a name of an object.
 	ValidateName func(string) error
 	// Prepare applies the defaults to obj and validates it against old, which is
 	// nil on create, immutable fields included.
@@ -119,14 +119,14 @@ func (k Kind[T]) Schema() (*Schema, error) {
 		Size:           func(o Object) int { return deep.Size(o) },
 		DanglingOwners: k.DanglingOwners,
 	}
-	if k.ValidateName != nil {
-		s.ValidateName = k.validateName
-	}
 	if k.Equal != nil {
 		s.Equal = func(a, b Object) bool { return k.Equal(a.(T), b.(T)) }
 	}
 	if k.Size != nil {
 		s.Size = func(o Object) int { return k.Size(o.(T)) }
+	}
+	if k.ValidateName != nil {
+		s.ValidateName = k.validateName
 	}
 	if k.Convert != nil {
 		s.Convert = k.convert
@@ -159,21 +159,21 @@ func (k Kind[T]) prepare(old, obj Object) (err error) {
 			return &invalidError{err}
 		}
 	}
-	if k.Size != nil { // a panic here must not happen in the commit
-		k.Size(o)
-	}
-	for _, x := range k.Indexes { // nor here
+	for _, x := range k.Indexes { // a panic here must not happen in the commit
 		if x.many != nil {
 			x.many(o)
 		} else {
 			x.one(o)
 		}
 	}
+	if k.Size != nil { // nor here
+		k.Size(o)
+	}
 	return nil
 }
 
 func (k Kind[T]) validateName(name string) (err error) {
-	defer recoverHook("the hook that validates names", &err)
+	defer recoverHook("the name validation hook", &err)
 	if err := k.ValidateName(name); err != nil {
 		return &invalidError{err}
 	}

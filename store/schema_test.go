@@ -173,3 +173,41 @@ func TestSameSpec(t *testing.T) {
 		}
 	}
 }
+
+// TestPrepare has the hooks see what they should.
+func TestPrepare(t *testing.T) {
+	type call struct{ old, new string }
+	var calls []call
+	s, err := store.Kind[*thing]{
+		Name:    "Thing",
+		Default: func(o *thing) { o.Status.Phase = "defaulted" },
+		Validate: func(old, o *thing) error {
+			c := call{new: o.Spec.Node + " " + o.Status.Phase}
+			if old != nil {
+				c.old = old.Spec.Node
+			}
+			calls = append(calls, c)
+			return nil
+		},
+		Immutable: []store.Field[*thing]{{Name: "spec.node", Get: func(o *thing) any { return o.Spec.Node }}},
+	}.Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b, c := &thing{}, &thing{}, &thing{}
+	a.Spec.Node, b.Spec.Node, c.Spec.Node = "n", "n", "m"
+	if err := s.Prepare(nil, a); err != nil {
+		t.Error(err)
+	}
+	if err := s.Prepare(a, b); err != nil {
+		t.Error(err)
+	}
+	err = s.Prepare(a, c)
+	if want := "invalid: spec.node is immutable: it is n and can't become m"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	want := []call{{"", "n defaulted"}, {"n", "n defaulted"}}
+	if len(calls) != 2 || calls[0] != want[0] || calls[1] != want[1] {
+		t.Errorf("Validate was called with %v, want %v", calls, want)
+	}
+}

@@ -49,7 +49,7 @@ func main() {
 		return err
 	}))
 
-	// Watch what happened since revision 1, and whatever happens next.
+	// Watch what happened since revision 1, the empty store, and what happens next.
 	for ev, err := range ships.Watch(ctx, store.WatchOptions{From: 1}) {
 		must(ev, err)
 		fmt.Printf("revision %d: %-8s %s carries %d tons\n", ev.Revision, ev.Type, ev.Object.Name, ev.Object.Cargo)

@@ -42,5 +42,5 @@ func Example() {
 		}
 		fmt.Println(p.Name, "generation", p.Generation, "version", p.ResourceVersion)
 	}
-	// Output: web generation 2 version 3
+	// Output: web generation 2 version 4
 }

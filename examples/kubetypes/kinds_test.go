@@ -150,7 +150,7 @@ func (s subject[T]) test(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := metadata(t, created)
-		if len(m.UID) != 36 || !m.CreationTimestamp.Time.Equal(start) || m.Generation != 1 || m.ResourceVersion != "1" {
+		if len(m.UID) != 36 || !m.CreationTimestamp.Time.Equal(start) || m.Generation != 1 || m.ResourceVersion != "2" {
 			t.Errorf("created as %+v", m)
 		}
 		if got := metadata(t, given); got.UID != "" || got.ResourceVersion != "" || !got.CreationTimestamp.IsZero() {
@@ -160,14 +160,14 @@ func (s subject[T]) test(t *testing.T) {
 
 		// Updates: generation counts changes of the spec alone.
 		time.Sleep(time.Hour)
-		l.patch(2, 2, func(o T) { s.setSpec(o, "2") })
-		l.patch(3, 2, func(o T) { o.SetLabels(map[string]string{"app": "web"}) })
+		l.patch(3, 2, func(o T) { s.setSpec(o, "2") })
+		l.patch(4, 2, func(o T) { o.SetLabels(map[string]string{"app": "web"}) })
 		if s.setStatus != nil {
-			l.patch(4, 2, func(o T) { s.setStatus(o, "Running") })
+			l.patch(5, 2, func(o T) { s.setStatus(o, "Running") })
 		} else {
-			l.patch(4, 2, func(o T) { o.SetAnnotations(map[string]string{"note": "x"}) })
+			l.patch(5, 2, func(o T) { o.SetAnnotations(map[string]string{"note": "x"}) })
 		}
-		l.patch(4, 2, func(o T) { s.setSpec(o, "2") }) // changes nothing
+		l.patch(5, 2, func(o T) { s.setSpec(o, "2") }) // changes nothing
 		if _, err := h.Update(ctx, created.DeepCopy()); !errors.Is(err, store.ErrConflict) {
 			t.Errorf("update of a stale object: %v, want a conflict", err)
 		}
@@ -216,8 +216,8 @@ func (s subject[T]) test(t *testing.T) {
 
 		// The watch saw it all.
 		want := []string{
-			"ADDED a 1", "MODIFIED a 2", "MODIFIED a 3", "MODIFIED a 4", "MODIFIED a 5", "ADDED b 6",
-			"MODIFIED a 7", "DELETED a 8",
+			"ADDED a 2", "MODIFIED a 3", "MODIFIED a 4", "MODIFIED a 5", "MODIFIED a 6", "ADDED b 7",
+			"MODIFIED a 8", "DELETED a 9",
 		}
 		if got := events(); !slices.Equal(got, want) {
 			t.Errorf("events %q, want %q", got, want)
@@ -316,9 +316,9 @@ func TestQuantities(t *testing.T) {
 		cpu, limit  string
 		wantVersion string
 	}{
-		{"1000m", "1024Mi", "1"},
-		{"1001m", "1Gi", "2"},
-		{"1001m", "1025Mi", "3"},
+		{"1000m", "1024Mi", "2"},
+		{"1001m", "1Gi", "3"},
+		{"1001m", "1025Mi", "4"},
 	} {
 		got, err := pods.Patch(ctx, store.KeyOf(pod), func(p *corev1.Pod) error {
 			p.Spec.Containers[0].Resources.Requests[corev1.ResourceCPU] = resource.MustParse(test.cpu)

@@ -122,11 +122,16 @@ func (v *view) AscendIndex(i int, value string, from store.Key, yield func(*core
 	it, err := v.txn.LowerBound(tableName, indexName(i), value, from)
 	must(err)
 	x := &v.schema.Indexes[i]
+	last, any := from, false
 	for e := it.Next(); e != nil; e = it.Next() {
 		entry := e.(*core.Entry)
-		if !x.Has(entry.Object, value) || !yield(entry) {
+		// After the value come the entries of the next, which may have this one too:
+		// then they were here before, and the order of the keys is broken.
+		c := entry.Key.Compare(last)
+		if c < 0 || c == 0 && any || !x.Has(entry.Object, value) || !yield(entry) {
 			return
 		}
+		last, any = entry.Key, true
 	}
 }
 

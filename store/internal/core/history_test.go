@@ -68,7 +68,7 @@ func window(t *testing.T, st *memory.Store, h *store.Handle[*item]) (oldest, lat
 		}
 		return nil
 	}
-	if oldest > 0 && oldest < latest {
+	if oldest < latest {
 		if _, err := h.Page(t.Context(), store.ListOptions{ReadOptions: store.ReadOptions{Exact: oldest}}); err != nil {
 			t.Errorf("list at %d of %d to %d: %v", oldest, oldest, latest, err)
 		}
@@ -94,8 +94,8 @@ func TestHistoryByRevisions(t *testing.T) {
 	for i := range uint64(500) {
 		change(t, h, string(rune('a'+i%7)))
 		oldest, latest := window(t, st, h)
-		if want := max(latest, 100) - 100; oldest != want || latest != i+1 {
-			t.Fatalf("the window is %d to %d, want %d to %d", oldest, latest, want, i+1)
+		if want := max(latest, 101) - 100; oldest != want || latest != i+2 {
+			t.Fatalf("the window is %d to %d, want %d to %d", oldest, latest, want, i+2)
 		}
 	}
 	if n := eventsKept(t, st); n < 100 || n > 100+2*128 {
@@ -106,7 +106,7 @@ func TestHistoryByRevisions(t *testing.T) {
 // TestHistoryUnbounded keeps more than the default, if asked to.
 func TestHistoryUnbounded(t *testing.T) {
 	const revisions = 1<<16 + 1000
-	for limit, want := range map[int]uint64{0: 1000, -1: 0} {
+	for limit, want := range map[int]uint64{0: 1001, -1: 1} {
 		st := memory.New(memory.Options{History: memory.History{Revisions: limit}, Mutations: memory.DetectNever})
 		h := register(t, st, "Item")
 		for range revisions {
@@ -147,7 +147,7 @@ func TestHistoryByAge(t *testing.T) {
 		st := memory.New(memory.Options{History: memory.History{Revisions: -1, Age: age}})
 		defer st.Close()
 		h := register(t, st, "Item")
-		var replaced []time.Time // when revision i was replaced by the next
+		var replaced []time.Time // when revision i+1 was replaced by the next
 		moved := 0
 		for range 2000 {
 			switch r.IntN(20) {
@@ -159,17 +159,17 @@ func TestHistoryByAge(t *testing.T) {
 			change(t, h, string(rune('a'+r.IntN(3))))
 			replaced = append(replaced, time.Now())
 			oldest, latest := window(t, st, h)
-			before := func(age time.Duration) uint64 { // the revisions replaced longer ago than that
-				n := uint64(0)
-				for n < latest && time.Since(replaced[n]) > age {
-					n++
+			before := func(age time.Duration) uint64 { // the first revision not replaced longer ago than that
+				rev := uint64(1)
+				for rev < latest && time.Since(replaced[rev-1]) > age {
+					rev++
 				}
-				return n
+				return rev
 			}
 			if least, most := before(age+age/64+time.Nanosecond), before(age); oldest < least || oldest > most {
 				t.Fatalf("the window begins at %d, want %d to %d", oldest, least, most)
 			}
-			if oldest > 0 {
+			if oldest > 1 {
 				moved++
 			}
 		}
@@ -200,11 +200,11 @@ func TestHistoryByBytes(t *testing.T) {
 		if most := limit/perEvent + 2*128; kept > most {
 			t.Fatalf("%d events are kept, want at most %d", kept, most)
 		}
-		if oldest > 0 && latest-oldest < limit/perEvent-2*128 {
+		if oldest > 1 && latest-oldest < limit/perEvent-2*128 {
 			t.Fatalf("only %d revisions are kept, want about %d", latest-oldest, limit/perEvent)
 		}
 	}
-	if oldest, _ := window(t, st, a); oldest == 0 {
+	if oldest, _ := window(t, st, a); oldest == 1 {
 		t.Error("the window never moved")
 	}
 }

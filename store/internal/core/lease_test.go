@@ -176,13 +176,13 @@ func TestLeaseTakesAllAtOneRevision(t *testing.T) {
 		}
 		time.Sleep(time.Second - 1)
 		synctest.Wait()
-		if rev, err := st.Revision(t.Context()); err != nil || rev != 2*n {
-			t.Fatalf("revision %d, %v before the end, want %d", rev, err, 2*n)
+		if rev, err := st.Revision(t.Context()); err != nil || rev != 1+2*n {
+			t.Fatalf("revision %d, %v before the end, want %d", rev, err, 1+2*n)
 		}
 		time.Sleep(1)
 		synctest.Wait()
-		if rev, err := st.Revision(t.Context()); err != nil || rev != 2*n+1 {
-			t.Fatalf("revision %d, %v after the end, want %d", rev, err, 2*n+1)
+		if rev, err := st.Revision(t.Context()); err != nil || rev != 2+2*n {
+			t.Fatalf("revision %d, %v after the end, want %d", rev, err, 2+2*n)
 		}
 		for _, h := range []*store.Handle[*item]{a, b} {
 			page, err := h.Page(t.Context())

@@ -39,6 +39,9 @@ func (s *Store) Snapshot(ctx context.Context, opts store.ReadOptions) (store.Sna
 		}
 		views := make(map[*table]View, len(kinds.bySchema))
 		for _, t := range kinds.bySchema {
+			if revision < t.since {
+				continue // the kind came later: the snapshot does without it
+			}
 			if views[t], err = s.view(t, revision); err != nil {
 				break
 			}
@@ -62,12 +65,24 @@ func (s *snapshot) table(schema *store.Schema) (*table, error) {
 	return nil, store.ErrUnknownKind
 }
 
-func (s *lasting) Get(schema *store.Schema, key store.Key) (store.Object, error) {
+// view returns the kind's content, if it was registered at that revision.
+func (s *lasting) view(schema *store.Schema) (View, error) {
 	t, err := s.table(schema)
+	if err != nil {
+		return nil, err
+	}
+	if v := s.views[t]; v != nil {
+		return v, nil
+	}
+	return nil, store.ErrUnknownKind
+}
+
+func (s *lasting) Get(schema *store.Schema, key store.Key) (store.Object, error) {
+	v, err := s.view(schema)
 	if err != nil {
 		return nil, wrap(err, "get", schema, key)
 	}
-	if e := s.views[t].Get(key); e != nil {
+	if e := v.Get(key); e != nil {
 		return e.Object, nil
 	}
 	return nil, wrap(store.ErrNotFound, "get", schema, key)
@@ -79,7 +94,7 @@ func (s *lasting) List(schema *store.Schema, opts store.ListOptions, yield func(
 }
 
 func (s *lasting) list(schema *store.Schema, opts store.ListOptions, yield func(store.Object) bool) (store.ListMeta, error) {
-	t, err := s.table(schema)
+	v, err := s.view(schema)
 	if err != nil {
 		return store.ListMeta{}, err
 	}
@@ -90,5 +105,5 @@ func (s *lasting) list(schema *store.Schema, opts store.ListOptions, yield func(
 	if opts.Continue != "" && q.opts.Exact != s.revision {
 		return store.ListMeta{}, store.Invalidf("the continue token is of revision %d, and the snapshot of %d", q.opts.Exact, s.revision)
 	}
-	return q.run(s.views[t], s.revision, func(e *Entry) bool { return yield(e.Object) })
+	return q.run(v, s.revision, func(e *Entry) bool { return yield(e.Object) })
 }

@@ -56,6 +56,7 @@ type registry struct {
 // table is one kind in one store.
 type table struct {
 	schema  *store.Schema
+	since   uint64 // the revision at which the kind was registered
 	rows    Table
 	log     *log
 	hub     hub
@@ -83,6 +84,10 @@ func New(newTable func(*store.Schema) Table, opts Options) *Store {
 		leases:   newLeases(),
 		mutation: newDetector(opts.Mutations),
 	}
+	// An empty store is at revision 1: a list of revision 0 could not be watched
+	// from, because that asks for the present.
+	s.revision.Store(1)
+	s.floor.Store(1)
 	s.kinds.Store(&registry{})
 	return s
 }
@@ -113,6 +118,7 @@ func (s *Store) Register(schema *store.Schema) error {
 		return fail(err)
 	}
 	revision := s.revision.Load()
+	t.since = revision
 	t.log = newLog(revision)
 	t.changed.Store(revision)
 	s.tables = append(s.tables, t)

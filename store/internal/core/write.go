@@ -105,10 +105,10 @@ func newIntent(schema *store.Schema, w store.Write) (in intent, err error) {
 		if w.Object == nil {
 			return in, store.Invalidf("the object is nil")
 		}
-		in.key = store.KeyOf(w.Object)
-		if !schema.Is(w.Object) {
-			return in, store.Invalidf("the object is a %T: the kind's are %s", w.Object, schema.Type)
+		if !schema.Is(w.Object) { // before anything is asked of it: it may be a nil pointer
+			return in, store.Invalidf("the object is a %T, or nil: the kind's are %s", w.Object, schema.Type)
 		}
+		in.key = store.KeyOf(w.Object)
 		in.version = w.Object.GetResourceVersion()
 		if schema.Accessors.UID != nil {
 			in.uid = schema.Accessors.UID(w.Object)
@@ -307,12 +307,12 @@ func (p *preparer) replace(o store.Object, base *Entry) (*Entry, error) {
 	return &Entry{Object: o, Key: base.Key, Gone: gone}, nil
 }
 
-// compare asks the kind's hooks whether the objects are the same, and whether
-// their specs are.
+// compare reports whether the two are the same, in all and in what generation
+// counts. The kind may have hooks for both.
 func compare(schema *store.Schema, old, o store.Object) (same, sameSpec bool, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: the comparison of objects or specs: %v", store.ErrHookPanic, r)
+			err = fmt.Errorf("%w: the comparing hook: %v", store.ErrHookPanic, r)
 		}
 	}()
 	if schema.Equal(old, o) {
