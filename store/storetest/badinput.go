@@ -14,18 +14,18 @@ import (
 
 func badInputPromises() []promise {
 	return []promise{
-		{"Names", badNames},
-		{"Scope", badScope},
-		{"NilObject", badNil},
-		{"ObjectOfAnotherType", badType},
-		{"VersionThatIsNoNumber", badVersion},
-		{"NilFunctions", badFunctions},
-		{"UnknownOperation", badOperation},
-		{"UnknownField", badField},
-		{"NegativeNumbers", badNumbers},
-		{"NilSchema", badSchema},
-		{"EndedContext", badContext},
-		{"ErrorsSayWhatAndWhere", badTexts},
+		{name: "Names", test: badNames},
+		{name: "Scope", test: badScope},
+		{name: "NilObject", test: badNil},
+		{name: "ObjectOfAnotherType", test: badType},
+		{name: "VersionThatIsNoNumber", test: badVersion},
+		{name: "NilFunctions", test: badFunctions},
+		{name: "UnknownOperation", test: badOperation},
+		{name: "UnknownField", test: badField},
+		{name: "NegativeNumbers", test: badNumbers},
+		{name: "NilSchema", test: badSchema},
+		{name: "EndedContext", test: badContext},
+		{name: "ErrorsSayWhatAndWhere", test: badTexts},
 	}
 }
 

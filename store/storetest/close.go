@@ -4,7 +4,6 @@ package storetest
 
 import (
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/slipway-dev/slipway/store"
@@ -12,10 +11,10 @@ import (
 
 func closePromises() []promise {
 	return []promise{
-		{"EveryCallFails", closeFails},
-		{"EndsWatches", closeWatches},
-		{"UnderWrites", closeUnderWrites},
-		{"Twice", closeTwice},
+		{name: "EveryCallFails", test: closeFails},
+		{name: "EndsWatches", test: closeWatches},
+		{name: "UnderWrites", test: closeUnderWrites},
+		{name: "Twice", test: closeTwice},
 	}
 }
 
@@ -59,7 +58,7 @@ func closeFails(x *trial) {
 
 func closeWatches(x *trial) {
 	ends := make(chan error, 3)
-	var group sync.WaitGroup
+	group := x.workers()
 	for _, opts := range []store.WatchOptions{{}, {Namespace: "a", Name: "x"}, {Fields: onNode("n1")}} {
 		group.Go(func() {
 			for _, err := range x.widgets.Watch(x.ctx, opts) {
@@ -76,7 +75,7 @@ func closeWatches(x *trial) {
 }
 
 func closeUnderWrites(x *trial) {
-	var group sync.WaitGroup
+	group := x.workers()
 	for i := range 4 {
 		group.Go(func() {
 			for n := 0; ; n++ {

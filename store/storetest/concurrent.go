@@ -18,11 +18,11 @@ import (
 func concurrentPromises() []promise {
 	all := []promise{}
 	for _, g := range guarantees() {
-		all = append(all, promise{g.name, func(x *trial) { concurrently(x, g) }})
+		all = append(all, promise{name: g.name, test: func(x *trial) { concurrently(x, g) }})
 	}
 	return append(all,
-		promise{"SlowWatchersHaveNoGap", concurrentSlow},
-		promise{"InitialStateIsOfOneRevision", concurrentInitial},
+		promise{name: "SlowWatchersHaveNoGap", test: concurrentSlow},
+		promise{name: "InitialStateIsOfOneRevision", test: concurrentInitial},
 	)
 }
 
@@ -202,7 +202,7 @@ func (s *storm) did(revision uint64, kind int, w *widget) {
 // rage writes with all writers until each has done n, and ends with the object
 // z/end in each kind, at which watches stop.
 func (s *storm) rage(seed uint64, n int) {
-	var writers sync.WaitGroup
+	writers := s.workers()
 	for i := range stormWriters {
 		r := rand.New(rand.NewPCG(seed, uint64(i)))
 		writers.Go(func() {
@@ -393,7 +393,7 @@ func concurrently(x *trial, g guarantee) {
 		x.Skip("by design: revisions compare within a kind only")
 	}
 	var records []*record
-	var watchers sync.WaitGroup
+	watchers := x.workers()
 	for kind := range s.kinds {
 		for i, sel := range append(selections(), selection{}, selection{}) {
 			rec := &record{kind: kind, sel: sel, from: from}
@@ -402,7 +402,7 @@ func concurrently(x *trial, g guarantee) {
 			watchers.Go(func() { s.follow(rec, g, r) })
 		}
 	}
-	s.rage(seed, scaled(100))
+	s.rage(seed, scaled(200))
 	watchers.Wait()
 	for _, rec := range records {
 		want := rec.sel.watch(s.models[rec.kind].events, rec.from)
@@ -422,7 +422,8 @@ func concurrentSlow(x *trial) {
 		x.Skip("by design: revisions compare within a kind only")
 	}
 	ctx, cancel := context.WithCancel(x.ctx)
-	var background, watchers sync.WaitGroup
+	background := x.workers()
+	watchers := x.workers()
 	background.Go(func() {
 		for ctx.Err() == nil {
 			rev, err := x.st.Revision(ctx)
@@ -551,7 +552,7 @@ func concurrentInitial(x *trial) {
 	if _, joint := x.st.(store.Snapshotter); !joint {
 		x.Skip("by design: revisions compare within a kind only")
 	}
-	var watchers sync.WaitGroup
+	watchers := x.workers()
 	records := make([]*slowRecord, 12)
 	for i := range records {
 		records[i] = &slowRecord{kind: i % 2}
@@ -561,7 +562,7 @@ func concurrentInitial(x *trial) {
 			records[i].run(s, r)
 		})
 	}
-	s.rage(seed, scaled(100))
+	s.rage(seed, scaled(200))
 	watchers.Wait()
 	for _, rec := range records {
 		if len(rec.legs) != 1 {

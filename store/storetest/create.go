@@ -12,16 +12,16 @@ import (
 
 func createPromises() []promise {
 	return []promise{
-		{"StampsMetadata", createStamps},
-		{"IsReadBack", createReadBack},
-		{"KeepsACopy", createCopies},
-		{"TakesOver", createTakesOver},
-		{"GeneratesNames", createGenerates},
-		{"AlreadyExists", createExists},
-		{"DemandsNoVersion", createVersion},
-		{"KindsAndNamespacesAreApart", createApart},
-		{"RevisionGrows", createGrows},
-		{"AgainIsAnotherUID", createAgain},
+		{name: "StampsMetadata", test: createStamps},
+		{name: "IsReadBack", test: createReadBack},
+		{name: "KeepsACopy", test: createCopies},
+		{name: "TakesOver", test: createTakesOver},
+		{name: "GeneratesNames", test: createGenerates},
+		{name: "AlreadyExists", test: createExists},
+		{name: "DemandsNoVersion", test: createVersion},
+		{name: "KindsAndNamespacesAreApart", test: createApart},
+		{name: "RevisionGrows", test: createGrows},
+		{name: "AgainIsAnotherUID", test: createAgain},
 	}
 }
 

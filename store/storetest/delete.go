@@ -10,12 +10,12 @@ import (
 
 func deletePromises() []promise {
 	return []promise{
-		{"Removes", deleteRemoves},
-		{"ReturnsTheLastState", deleteReturns},
-		{"FinalizersMark", deleteMarks},
-		{"LastFinalizerRemoves", deleteFinalizes},
-		{"NoFinalizerIsAddedThen", deleteNoNew},
-		{"AgainChangesNothing", deleteAgain},
+		{name: "Removes", test: deleteRemoves},
+		{name: "ReturnsTheLastState", test: deleteReturns},
+		{name: "FinalizersMark", test: deleteMarks},
+		{name: "LastFinalizerRemoves", test: deleteFinalizes},
+		{name: "NoFinalizerIsAddedThen", test: deleteNoNew},
+		{name: "AgainChangesNothing", test: deleteAgain},
 	}
 }
 

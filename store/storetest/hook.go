@@ -10,16 +10,16 @@ import (
 
 func hookPromises() []promise {
 	return []promise{
-		{"Default", hookDefault},
-		{"Validate", hookValidate},
-		{"ValidateSeesOldAndNew", hookValidateArguments},
-		{"ValidateInATransaction", hookValidateTxn},
-		{"Immutable", hookImmutable},
-		{"ValidateName", hookName},
-		{"Spec", hookSpec},
-		{"Equal", hookEqual},
-		{"PanicIsAnError", hookPanics},
-		{"RenameIsRefused", hookRename},
+		{name: "Default", test: hookDefault},
+		{name: "Validate", test: hookValidate},
+		{name: "ValidateSeesOldAndNew", test: hookValidateArguments},
+		{name: "ValidateInATransaction", test: hookValidateTxn},
+		{name: "Immutable", test: hookImmutable},
+		{name: "ValidateName", test: hookName},
+		{name: "Spec", test: hookSpec},
+		{name: "Equal", test: hookEqual},
+		{name: "PanicIsAnError", test: hookPanics},
+		{name: "RenameIsRefused", test: hookRename},
 	}
 }
 

@@ -4,7 +4,6 @@ package storetest
 
 import (
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/slipway-dev/slipway/store"
@@ -12,17 +11,17 @@ import (
 
 func kindPromises() []promise {
 	return []promise{
-		{"NamesAreUnique", kindTwice},
-		{"AreListed", kindListed},
-		{"Lookup", kindLookup},
-		{"UnregisteredIsUnknown", kindUnknown},
-		{"UnregisteredEndsWatches", kindEndsWatches},
-		{"ObjectsSurvive", kindSurvives},
-		{"SameSchemaAgain", kindAgain},
-		{"IndexesAreMadeAnew", kindIndexes},
-		{"HistoryIsNotGuessed", kindHistory},
-		{"Convert", kindConvert},
-		{"ConvertRefuses", kindConvertRefuses},
+		{name: "NamesAreUnique", test: kindTwice},
+		{name: "AreListed", test: kindListed},
+		{name: "Lookup", test: kindLookup},
+		{name: "UnregisteredIsUnknown", test: kindUnknown},
+		{name: "UnregisteredEndsWatches", test: kindEndsWatches},
+		{name: "ObjectsSurvive", test: kindSurvives},
+		{name: "SameSchemaAgain", test: kindAgain},
+		{name: "IndexesAreMadeAnew", test: kindIndexes},
+		{name: "HistoryIsNotGuessed", test: kindHistory},
+		{name: "Convert", test: kindConvert},
+		{name: "ConvertRefuses", test: kindConvertRefuses},
 	}
 }
 
@@ -101,7 +100,7 @@ func kindUnknown(x *trial) {
 func kindEndsWatches(x *trial) {
 	x.create(x.widgets, object("a", "x"))
 	ends := make(chan error, 1)
-	var group sync.WaitGroup
+	group := x.workers()
 	group.Go(func() {
 		for _, err := range x.widgets.Watch(x.ctx) {
 			ends <- err

@@ -11,22 +11,22 @@ import (
 
 func leasePromises() []promise {
 	return []promise{
-		{"ExpiryTakesAllAtOneRevision", leaseExpires},
-		{"NeverEndsEarly", leaseNotEarly},
-		{"KeepAlive", leaseKeepAlive},
-		{"Revoke", leaseRevoke},
-		{"LostIsLost", leaseLost},
-		{"FinalizersMark", leaseFinalizers},
-		{"EndsOneByOne", leaseOneByOne},
-		{"WritesKeepTheAttachment", leaseStays},
-		{"AttachMovesIt", leaseMoves},
-		{"AttachWithoutAChange", leaseAttachOnly},
-		{"RemovalDetaches", leaseDetaches},
-		{"AttachInATransaction", leaseTxn},
-		{"FenceOfAWrite", leaseFenceWrite},
-		{"FenceOfATransaction", leaseFenceTxn},
-		{"KindUnregistered", leaseUnregistered},
-		{"TimeToLiveIsChecked", leaseTTL},
+		{name: "ExpiryTakesAllAtOneRevision", test: leaseExpires},
+		{name: "NeverEndsEarly", test: leaseNotEarly},
+		{name: "KeepAlive", test: leaseKeepAlive},
+		{name: "Revoke", test: leaseRevoke},
+		{name: "LostIsLost", test: leaseLost},
+		{name: "FinalizersMark", test: leaseFinalizers},
+		{name: "EndsOneByOne", test: leaseOneByOne},
+		{name: "WritesKeepTheAttachment", test: leaseStays},
+		{name: "AttachMovesIt", test: leaseMoves},
+		{name: "AttachWithoutAChange", test: leaseAttachOnly},
+		{name: "RemovalDetaches", test: leaseDetaches},
+		{name: "AttachInATransaction", test: leaseTxn},
+		{name: "FenceOfAWrite", test: leaseFenceWrite},
+		{name: "FenceOfATransaction", test: leaseFenceTxn},
+		{name: "KindUnregistered", test: leaseUnregistered},
+		{name: "TimeToLiveIsChecked", test: leaseTTL},
 	}
 }
 

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/anishathalye/porcupine"
@@ -18,11 +16,11 @@ import (
 
 func linearPromises() []promise {
 	return []promise{
-		{"SingleObjects", func(x *trial) { linearizable(x, "get", "create", "update", "patch", "delete") }},
-		{"Lists", func(x *trial) { linearizable(x, "list", "list", "create", "patch", "delete") }},
-		{"Transactions", func(x *trial) {
+		{name: "SingleObjects", clock: true, test: func(x *trial) { linearizable(x, "get", "create", "update", "patch", "delete") }},
+		{name: "Lists", clock: true, test: func(x *trial) { linearizable(x, "list", "list", "create", "patch", "delete") }},
+		{name: "Transactions", clock: true, test: func(x *trial) {
 			x.transactor()
-			linearizable(x, "get", "create", "update", "patch", "delete", "transaction", "transaction", "list")
+			linearizable(x, "get", "create", "update", "patch", "delete", "transaction", "derive", "derive", "list")
 		}},
 	}
 }
@@ -62,11 +60,11 @@ type answer struct {
 // operations that a plain map explains.
 func linearizable(x *trial, ops ...string) {
 	r := rand.New(rand.NewPCG(seed(x.T), 1))
-	for round := range scaled(12) {
+	for round := range scaled(40) {
 		h := x.register(kind(fmt.Sprint("Linear", round), store.Namespaced))
 		var clock atomic.Int64
 		histories := make([][]porcupine.Operation, linearClients)
-		var clients sync.WaitGroup
+		clients := x.workers()
 		for c := range linearClients {
 			mine := rand.New(rand.NewPCG(r.Uint64(), uint64(c)))
 			clients.Go(func() { histories[c] = x.client(h, c, mine, &clock, ops) })
@@ -88,10 +86,13 @@ func (x *trial) client(h handle, id int, r *rand.Rand, clock *atomic.Int64, ops 
 	var history []porcupine.Operation
 	var known cells // what this client has seen last
 	for n := range linearOps {
-		in := call{op: pick(r, ops...), a: r.IntN(linearKeys), value: id*1000 + n}
+		in := call{op: pick(r, ops...), a: r.IntN(linearKeys), value: (id*linearOps + n + 1) * 1000} // far apart: patches count up from there
 		in.b = (in.a + 1 + r.IntN(linearKeys-1)) % linearKeys
 		if r.IntN(2) == 0 || in.op == "update" {
 			in.version = known[in.a].revision
+		}
+		if n%4 == id%4 {
+			letOthers()
 		}
 		if in.op == "update" && in.version == 0 {
 			in.op = "get"
@@ -104,7 +105,7 @@ func (x *trial) client(h handle, id int, r *rand.Rand, clock *atomic.Int64, ops 
 			return history
 		}
 		history = append(history, porcupine.Operation{ClientId: id, Input: in, Call: start, Output: out, Return: end})
-		if out.err == nil && in.op != "list" && in.op != "transaction" {
+		if out.err == nil && out.revision != 0 && in.op != "transaction" && in.op != "derive" {
 			known[in.a] = cell{out.revision, out.value}
 		}
 	}
@@ -125,7 +126,7 @@ func (x *trial) call(h handle, in call) (answer, error) {
 		o, err = h.Update(x.ctx, object("a", k.Name, size(in.value), version(store.FormatRevision(in.version))))
 	case "patch":
 		o, err = h.Patch(x.ctx, k, func(w *widget) error {
-			runtime.Gosched() // so that others come in between
+			letOthers()
 			w.Spec.Size++
 			return nil
 		})
@@ -139,7 +140,7 @@ func (x *trial) call(h handle, in call) (answer, error) {
 		var seen cells
 		err = seen.read(h.List(x.ctx))
 		return answer{seen: seen}, err
-	case "transaction":
+	case "transaction", "derive":
 		return x.linearTxn(h, in)
 	}
 	for _, expected := range []error{store.ErrNotFound, store.ErrAlreadyExists, store.ErrConflict} {
@@ -168,7 +169,7 @@ func (c *cells) read(list func(func(*widget, error) bool)) error {
 	return nil
 }
 
-// linearTxn reads two objects and writes both.
+// linearTxn reads two objects and writes both, or b only to derive it from a.
 func (x *trial) linearTxn(h handle, in call) (answer, error) {
 	var seen cells
 	rev, err := x.st.(store.Transactor).Txn(x.ctx, func(tx store.Tx) error {
@@ -176,14 +177,21 @@ func (x *trial) linearTxn(h handle, in call) (answer, error) {
 		for _, i := range []int{in.a, in.b} {
 			k := key("a", fmt.Sprint("k", i))
 			w, err := h.In(tx).Get(k)
-			runtime.Gosched()
-			if errors.Is(err, store.ErrNotFound) {
+			letOthers()
+			absent := errors.Is(err, store.ErrNotFound)
+			if err == nil {
+				seen[i].revision, err = store.RevisionOf(w)
+				seen[i].value = w.Spec.Size
+			}
+			switch {
+			case err != nil && !absent:
+				return err
+			case in.op == "derive" && i == in.a:
+				continue
+			case absent:
 				_, err = h.In(tx).Create(object("a", k.Name, size(in.value)))
-			} else if err == nil {
-				rev, bad := store.RevisionOf(w)
-				seen[i] = cell{rev, w.Spec.Size}
+			default:
 				_, err = h.In(tx).Patch(k, apply(size(in.value)))
-				err = errors.Join(bad, err)
 			}
 			if err != nil {
 				return err
@@ -217,9 +225,12 @@ func (s *cells) step(in call, out answer) bool {
 		return cur == cell{out.revision, out.value}
 	case "list":
 		return *s == out.seen
-	case "transaction":
+	case "transaction", "derive":
 		if out.seen[in.a] != cur || out.seen[in.b] != s[in.b] {
 			return false
+		}
+		if in.op == "derive" {
+			return s.put(in.b, cell{out.revision, in.value})
 		}
 		return s.put(in.a, cell{out.revision, in.value}) && s.put(in.b, cell{out.revision, in.value})
 	case "delete":
@@ -235,7 +246,7 @@ func (s *cells) step(in call, out answer) bool {
 func (s *cells) refusal(in call) error {
 	cur := s[in.a]
 	switch {
-	case in.op == "list" || in.op == "transaction":
+	case in.op == "list" || in.op == "transaction" || in.op == "derive":
 		return nil
 	case in.op == "create":
 		if cur.revision != 0 {

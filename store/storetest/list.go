@@ -5,7 +5,6 @@ package storetest
 import (
 	"fmt"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/slipway-dev/slipway/store"
@@ -13,21 +12,21 @@ import (
 
 func listPromises() []promise {
 	return []promise{
-		{"OrderedByKey", listOrder},
-		{"Namespace", listNamespace},
-		{"Labels", listLabels},
-		{"Fields", listFields},
-		{"IndexFollowsChanges", listIndexChanges},
-		{"MultiIndex", listMultiIndex},
-		{"StopsWhenTold", listStops},
-		{"OneRevision", listOneRevision},
-		{"Pages", listPages},
-		{"PagesAreOfOneRevision", listPagesOneRevision},
-		{"PagesUnderWrites", listPagesUnderWrites},
-		{"TokenIsChecked", listToken},
-		{"TokenTooOld", listTokenTooOld},
-		{"RevisionToWatchFrom", listThenWatch},
-		{"RevisionToWatchFromWhenEmpty", listEmptyThenWatch},
+		{name: "OrderedByKey", test: listOrder},
+		{name: "Namespace", test: listNamespace},
+		{name: "Labels", test: listLabels},
+		{name: "Fields", test: listFields},
+		{name: "IndexFollowsChanges", test: listIndexChanges},
+		{name: "MultiIndex", test: listMultiIndex},
+		{name: "StopsWhenTold", test: listStops},
+		{name: "OneRevision", test: listOneRevision, clock: true},
+		{name: "Pages", test: listPages},
+		{name: "PagesAreOfOneRevision", test: listPagesOneRevision},
+		{name: "PagesUnderWrites", test: listPagesUnderWrites, clock: true},
+		{name: "TokenIsChecked", test: listToken},
+		{name: "TokenTooOld", test: listTokenTooOld},
+		{name: "RevisionToWatchFrom", test: listThenWatch},
+		{name: "RevisionToWatchFromWhenEmpty", test: listEmptyThenWatch},
 	}
 }
 
@@ -188,35 +187,43 @@ func (x *trial) fill(h handle, namespace string, n int) {
 	}
 }
 
-// listOneRevision: a writer sets one number in one object after the other, so
-// that a list of one revision is n, n, …, n-1, n-1.
-func listOneRevision(x *trial) {
-	const objects, rounds = 20, 30
+// sweep makes a writer that sets one number in one object after the other, then
+// the next number, until it is stopped: a list of one revision is n, n, …, n-1, n-1.
+func (x *trial) sweep(objects int) (stop func()) {
 	for i := range objects {
 		x.create(x.widgets, object("a", numbered("x", i), node("n")))
 	}
+	writer := x.workers()
 	var done atomic.Bool
-	var writer sync.WaitGroup
 	writer.Go(func() {
-		defer done.Store(true)
-		for n := range rounds {
+		for n := 1; !done.Load() && x.ctx.Err() == nil; n++ {
 			for i := range objects {
-				if _, err := x.widgets.Patch(x.ctx, key("a", numbered("x", i)), apply(size(n+1))); err != nil {
+				if _, err := x.widgets.Patch(x.ctx, key("a", numbered("x", i)), apply(size(n))); err != nil {
 					x.Errorf("patch: %v", err)
 					return
 				}
 			}
 		}
 	})
-	for i := 0; !done.Load() || i < 2; i++ {
+	return func() {
+		done.Store(true)
+		writer.Wait()
+	}
+}
+
+func listOneRevision(x *trial) {
+	const objects = 20
+	stop := x.sweep(objects)
+	defer stop()
+	for i := range scaled(200) {
 		opts := store.ListOptions{}
 		if i%2 == 1 {
 			opts.Fields = onNode("n")
 		}
 		p := x.page(x.widgets, opts)
 		checkOneRevision(x, p.Items, p.Revision, objects)
+		letOthers()
 	}
-	writer.Wait()
 }
 
 func checkOneRevision(x *trial, items []*widget, revision uint64, want int) {
@@ -320,36 +327,22 @@ func listPagesOneRevision(x *trial) {
 }
 
 func listPagesUnderWrites(x *trial) {
-	const objects, rounds = 20, 30
-	for i := range objects {
-		x.create(x.widgets, object("a", numbered("x", i)))
-	}
-	var done atomic.Bool
-	var writer sync.WaitGroup
-	writer.Go(func() {
-		defer done.Store(true)
-		for n := range rounds {
-			for i := range objects {
-				if _, err := x.widgets.Patch(x.ctx, key("a", numbered("x", i)), apply(size(n+1))); err != nil {
-					x.Errorf("patch: %v", err)
-					return
-				}
-			}
-		}
-	})
-	for more := true; more; more = !done.Load() {
+	const objects = 20
+	stop := x.sweep(objects)
+	defer stop()
+	for range scaled(100) {
 		opts := store.ListOptions{Limit: 7}
 		var items []*widget
 		for {
 			p := x.page(x.widgets, opts)
 			items = append(items, p.Items...)
+			letOthers()
 			if opts.Continue = p.Continue; opts.Continue == "" {
 				checkOneRevision(x, items, p.Revision, objects)
 				break
 			}
 		}
 	}
-	writer.Wait()
 }
 
 func listToken(x *trial) {

@@ -3,6 +3,7 @@
 package storetest
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/slipway-dev/slipway/store"
@@ -66,6 +67,16 @@ func (m *model) at(revision uint64) map[store.Key]*widget {
 		i--
 	}
 	return m.states[i].objects
+}
+
+// near returns the key of what changed at the revision or next after it, where
+// reading is easiest to get wrong, or k if nothing did.
+func (m *model) near(revision uint64, k store.Key) store.Key {
+	i, _ := slices.BinarySearchFunc(m.events, revision, func(f fact, rev uint64) int { return cmp.Compare(f.revision, rev) })
+	if i < len(m.events) {
+		return store.KeyOf(m.events[i].next)
+	}
+	return k
 }
 
 // selection is what a list or a watch asks for, with the same in plain Go.

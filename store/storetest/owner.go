@@ -10,12 +10,12 @@ import (
 
 func ownerPromises() []promise {
 	return []promise{
-		{"MustExist", ownerExists},
-		{"Scope", ownerScope},
-		{"CheckedWhenWritten", ownerWhenWritten},
-		{"InOneTransaction", ownerTxn},
-		{"GoneInBetween", ownerConflict},
-		{"DanglingWhereAllowed", ownerDangling},
+		{name: "MustExist", test: ownerExists},
+		{name: "Scope", test: ownerScope},
+		{name: "CheckedWhenWritten", test: ownerWhenWritten},
+		{name: "InOneTransaction", test: ownerTxn},
+		{name: "GoneInBetween", test: ownerConflict},
+		{name: "DanglingWhereAllowed", test: ownerDangling},
 	}
 }
 

@@ -18,10 +18,12 @@ import (
 )
 
 func modelPromises() []promise {
-	return []promise{{"RandomOperations", func(x *trial) {
-		newWalk(x, seed(x.T)).run(scaled(3000))
+	return []promise{{name: "RandomOperations", test: func(x *trial) {
+		newWalk(x, seed(x.T)).run(scaled(walkSteps))
 	}}}
 }
+
+const walkSteps = 15000
 
 // seed returns the seed that the environment asks for, or a random one, and
 // prints it.
@@ -53,12 +55,12 @@ func Compare(t *testing.T, a, b func(t *testing.T) store.Store, opts Options) {
 	traces := [2][]string{}
 	for i, open := range []func(*testing.T) store.Store{a, b} {
 		t.Run(fmt.Sprintf("engine-%c", 'a'+i), func(t *testing.T) {
-			try(t, open, opts, func(x *trial) {
+			try(t, open, opts, promise{test: func(x *trial) {
 				w := newWalk(x, n)
 				w.traced = true
-				w.run(scaled(3000))
+				w.run(scaled(walkSteps))
 				traces[i] = w.trace
-			})
+			}})
 		})
 	}
 	for i, line := range traces[0] {
@@ -470,8 +472,9 @@ func (w *walk) past(m *model) (uint64, error) {
 		return 0, nil
 	}
 	rev := m.states[1+w.rand.IntN(len(m.states)-1)].revision
-	if w.joint {
-		rev = 1 + w.rand.Uint64N(w.latest()+2)
+	if w.joint { // from just before the window to just after the latest
+		first := max(w.floor, 4) - 3
+		rev = first + w.rand.Uint64N(w.latest()+3-first)
 	}
 	switch {
 	case w.joint && rev > w.latest():
@@ -489,6 +492,7 @@ func (w *walk) getOne() {
 	state := m.now
 	if rev != 0 && want == nil {
 		state = m.at(rev)
+		k = m.near(rev, k)
 	}
 	if want == nil && state[k] == nil {
 		want = store.ErrNotFound

@@ -4,7 +4,6 @@ package storetest
 
 import (
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"github.com/slipway-dev/slipway/store"
@@ -12,14 +11,14 @@ import (
 
 func readPromises() []promise {
 	return []promise{
-		{"SeesTheWriteBefore", readLatest},
-		{"SeesTheWriteBeforeConcurrently", readConcurrently},
-		{"NotFound", readNotFound},
-		{"AtLeast", readAtLeast},
-		{"FutureIsRefused", readFuture},
-		{"Exact", readExact},
-		{"ExactList", readExactList},
-		{"ExactContradictsAtLeast", readContradiction},
+		{name: "SeesTheWriteBefore", test: readLatest},
+		{name: "SeesTheWriteBeforeConcurrently", test: readConcurrently, clock: true},
+		{name: "NotFound", test: readNotFound},
+		{name: "AtLeast", test: readAtLeast},
+		{name: "FutureIsRefused", test: readFuture},
+		{name: "Exact", test: readExact},
+		{name: "ExactList", test: readExactList},
+		{name: "ExactContradictsAtLeast", test: readContradiction},
 	}
 }
 
@@ -47,7 +46,8 @@ func readConcurrently(x *trial) {
 		x.create(x.widgets, object("a", numbered("x", i)))
 	}
 	var seen [keys]atomic.Uint64 // the newest version that anyone has read
-	var writers, readers sync.WaitGroup
+	writers := x.workers()
+	readers := x.workers()
 	var done atomic.Bool
 	for i := range keys {
 		writers.Go(func() {

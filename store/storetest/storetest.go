@@ -4,6 +4,8 @@ package storetest
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,7 +34,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store, opts Options) {
 	for _, s := range subjects() {
 		t.Run(s.name, func(t *testing.T) {
 			for _, p := range s.promises {
-				t.Run(p.name, func(t *testing.T) { try(t, open, opts, p.test) })
+				t.Run(p.name, func(t *testing.T) { try(t, open, opts, p) })
 			}
 		})
 	}
@@ -48,6 +50,9 @@ type subject struct {
 type promise struct {
 	name string
 	test func(*trial)
+	// clock: in real time on every engine. In virtual time, who waits to try again
+	// waits until all others are done, so that writers contend less.
+	clock bool
 }
 
 func subjects() []subject {
@@ -89,11 +94,14 @@ type trial struct {
 	widgets *store.Handle[*widget]
 	gizmos  *store.Handle[*widget] // another kind on the same Go type
 	racks   *store.Handle[*widget] // cluster-scoped
+
+	all  sync.WaitGroup // every goroutine of the test
+	over atomic.Bool    // what goes wrong from here on is a consequence
 }
 
-func try(t *testing.T, open func(*testing.T) store.Store, opts Options, test func(*trial)) {
-	run := func(t *testing.T) { test(newTrial(t, open, opts)) }
-	if opts.RealTime {
+func try(t *testing.T, open func(*testing.T) store.Store, opts Options, p promise) {
+	run := func(t *testing.T) { p.test(newTrial(t, open, opts)) }
+	if opts.RealTime || p.clock {
 		run(t)
 		return
 	}
@@ -104,7 +112,9 @@ func newTrial(t *testing.T, open func(*testing.T) store.Store, opts Options) *tr
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	x := &trial{T: t, opts: opts, open: open, ctx: ctx, st: open(t)}
 	t.Cleanup(func() {
+		x.over.Store(true)
 		cancel()
+		x.all.Wait()
 		if err := x.st.Close(); err != nil {
 			t.Errorf("Close: %v", err)
 		}

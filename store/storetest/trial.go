@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/slipway-dev/slipway/store"
@@ -42,6 +43,35 @@ func (x *trial) same(what string, got, want any) {
 		x.Fatalf("%s: got != want: %s\ngot  %+v\nwant %+v", what, d, got, want)
 	}
 }
+
+// Errorf fails the test, unless it is over: goroutines whose context was ended
+// are not to blame.
+func (x *trial) Errorf(format string, args ...any) {
+	x.Helper()
+	if !x.over.Load() {
+		x.T.Errorf(format, args...)
+	}
+}
+
+// workers are goroutines of a test, which waits for them in any case.
+type workers struct {
+	x    *trial
+	mine sync.WaitGroup
+}
+
+func (x *trial) workers() *workers { return &workers{x: x} }
+
+// Go runs f in a goroutine.
+func (w *workers) Go(f func()) {
+	w.mine.Add(1)
+	w.x.all.Go(func() {
+		defer w.mine.Done()
+		f()
+	})
+}
+
+// Wait returns once all that Go was given have returned.
+func (w *workers) Wait() { w.mine.Wait() }
 
 func (x *trial) create(h handle, w *widget, opts ...store.WriteOptions) *widget {
 	x.Helper()
@@ -230,6 +260,10 @@ func eventText(ev event) string {
 
 // wait lets time pass: virtual, or real.
 func (x *trial) wait(d time.Duration) { time.Sleep(d) }
+
+// letOthers gives other goroutines time to come in between, where a test wants
+// them to.
+func letOthers() { time.Sleep(20 * time.Microsecond) }
 
 // eventually demands that the condition comes to hold.
 func (x *trial) eventually(what string, holds func() bool) {

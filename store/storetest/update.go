@@ -5,7 +5,6 @@ package storetest
 import (
 	"errors"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/slipway-dev/slipway/store"
@@ -13,16 +12,16 @@ import (
 
 func updatePromises() []promise {
 	return []promise{
-		{"Replaces", updateReplaces},
-		{"NotFound", updateNotFound},
-		{"StaleVersionConflicts", updateStale},
-		{"OtherUIDConflicts", updateOtherUID},
-		{"OptionsDemandToo", updateOptions},
-		{"WithoutVersionIsUnconditional", updateUnconditional},
-		{"KeepsTheStoresFields", updateKeeps},
-		{"GenerationCountsSpec", updateGeneration},
-		{"NoChangeKeepsVersion", updateNothing},
-		{"NoChangeWakesNoOne", updateWakesNoOne},
+		{name: "Replaces", test: updateReplaces},
+		{name: "NotFound", test: updateNotFound},
+		{name: "StaleVersionConflicts", test: updateStale},
+		{name: "OtherUIDConflicts", test: updateOtherUID},
+		{name: "OptionsDemandToo", test: updateOptions},
+		{name: "WithoutVersionIsUnconditional", test: updateUnconditional},
+		{name: "KeepsTheStoresFields", test: updateKeeps},
+		{name: "GenerationCountsSpec", test: updateGeneration},
+		{name: "NoChangeKeepsVersion", test: updateNothing},
+		{name: "NoChangeWakesNoOne", test: updateWakesNoOne},
 	}
 }
 
@@ -169,11 +168,11 @@ func updateWakesNoOne(x *trial) {
 
 func patchPromises() []promise {
 	return []promise{
-		{"ChangesACopy", patchCopy},
-		{"RetriesOnConflict", patchRetries},
-		{"ErrorHasNoEffect", patchError},
-		{"PanicHasNoEffect", patchPanic},
-		{"RenameIsRefused", patchRename},
+		{name: "ChangesACopy", test: patchCopy},
+		{name: "RetriesOnConflict", test: patchRetries, clock: true},
+		{name: "ErrorHasNoEffect", test: patchError},
+		{name: "PanicHasNoEffect", test: patchPanic},
+		{name: "RenameIsRefused", test: patchRename},
 	}
 }
 
@@ -194,7 +193,7 @@ func patchRetries(x *trial) {
 	const writers, each = 4, 25
 	k := key("a", "x")
 	x.create(x.widgets, object("a", "x"))
-	var all sync.WaitGroup
+	all := x.workers()
 	for range writers {
 		all.Go(func() {
 			for range each {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/slipway-dev/slipway/store"
@@ -14,25 +13,25 @@ import (
 
 func watchPromises() []promise {
 	return []promise{
-		{"Events", watchEvents},
-		{"FromNow", watchFromNow},
-		{"Resumes", watchResumes},
-		{"TransactionBoundaries", watchBoundaries},
-		{"Initial", watchInitial},
-		{"InitialThenChanges", watchInitialChanges},
-		{"InitialFrom", watchInitialFrom},
-		{"Scope", watchScope},
-		{"LabelsEnterAndLeave", watchLabels},
-		{"FieldsEnterAndLeave", watchFields},
-		{"KindsAreApart", watchKinds},
-		{"Bookmarks", watchBookmarks},
-		{"BookmarksPassWhatIsFilteredOut", watchBookmarksFiltered},
-		{"BookmarkIsAPlaceToResume", watchBookmarkResume},
-		{"FutureIsRefused", watchFuture},
-		{"ContextCause", watchCause},
-		{"StopsWhenLeft", watchLeft},
-		{"UnreadSlowsNobody", watchUnread},
-		{"ManyWatchersSeeTheSame", watchMany},
+		{name: "Events", test: watchEvents},
+		{name: "FromNow", test: watchFromNow},
+		{name: "Resumes", test: watchResumes},
+		{name: "TransactionBoundaries", test: watchBoundaries},
+		{name: "Initial", test: watchInitial},
+		{name: "InitialThenChanges", test: watchInitialChanges},
+		{name: "InitialFrom", test: watchInitialFrom},
+		{name: "Scope", test: watchScope},
+		{name: "LabelsEnterAndLeave", test: watchLabels},
+		{name: "FieldsEnterAndLeave", test: watchFields},
+		{name: "KindsAreApart", test: watchKinds},
+		{name: "Bookmarks", test: watchBookmarks},
+		{name: "BookmarksPassWhatIsFilteredOut", test: watchBookmarksFiltered},
+		{name: "BookmarkIsAPlaceToResume", test: watchBookmarkResume},
+		{name: "FutureIsRefused", test: watchFuture},
+		{name: "ContextCause", test: watchCause},
+		{name: "StopsWhenLeft", test: watchLeft},
+		{name: "UnreadSlowsNobody", test: watchUnread},
+		{name: "ManyWatchersSeeTheSame", test: watchMany},
 	}
 }
 
@@ -364,7 +363,7 @@ func watchFuture(x *trial) {
 
 func watchCause(x *trial) {
 	ctx, cancel := context.WithCancelCause(x.ctx)
-	var group sync.WaitGroup
+	group := x.workers()
 	ends := make(chan error, 1)
 	group.Go(func() {
 		for _, err := range x.widgets.Watch(ctx) {
@@ -418,7 +417,7 @@ func watchMany(x *trial) {
 	const watchers, writes = 20, 100
 	before := x.latest()
 	texts := make([]string, watchers)
-	var all sync.WaitGroup
+	all := x.workers()
 	for i := range watchers {
 		all.Go(func() {
 			n := 0
@@ -434,7 +433,7 @@ func watchMany(x *trial) {
 			}
 		})
 	}
-	var writers sync.WaitGroup
+	writers := x.workers()
 	for i := range 4 {
 		writers.Go(func() {
 			for n := range writes / 4 {

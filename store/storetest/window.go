@@ -10,15 +10,15 @@ import (
 
 func windowPromises() []promise {
 	return []promise{
-		{"CompactedIsTooOld", windowTooOld},
-		{"WatchFromBeforeIsTooOld", windowWatchTooOld},
-		{"EdgeIsReadable", windowEdge},
-		{"LatestStays", windowLatest},
-		{"CompactAgainDoesNothing", windowAgain},
-		{"FutureIsRefused", windowFuture},
-		{"SlowWatcherIsTold", windowSlow},
-		{"IdleWatcherGoesOn", windowIdle},
-		{"InitialStateIsAlwaysThere", windowInitial},
+		{name: "CompactedIsTooOld", test: windowTooOld},
+		{name: "WatchFromBeforeIsTooOld", test: windowWatchTooOld},
+		{name: "EdgeIsReadable", test: windowEdge},
+		{name: "LatestStays", test: windowLatest},
+		{name: "CompactAgainDoesNothing", test: windowAgain},
+		{name: "FutureIsRefused", test: windowFuture},
+		{name: "SlowWatcherIsTold", test: windowSlow},
+		{name: "IdleWatcherGoesOn", test: windowIdle},
+		{name: "InitialStateIsAlwaysThere", test: windowInitial},
 	}
 }
 

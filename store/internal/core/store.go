@@ -121,8 +121,11 @@ func (s *Store) Register(schema *store.Schema) error {
 	t.since = revision
 	t.log = newLog(revision)
 	t.changed.Store(revision)
+	if old := s.dormant[schema.KindName]; old != nil {
+		delete(s.dormant, schema.KindName)
+		s.tables = slices.DeleteFunc(s.tables, func(t *table) bool { return t == old })
+	}
 	s.tables = append(s.tables, t)
-	delete(s.dormant, schema.KindName)
 	s.kinds.Store(reg.with(t))
 	return nil
 }

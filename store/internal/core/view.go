@@ -99,10 +99,16 @@ func (s *Store) get(t *table, key store.Key, revision uint64) (*Entry, error) {
 
 // latest returns the table's entry of the key at the latest revision, or nil.
 func (s *Store) latest(t *table, key store.Key) *Entry {
-	for {
-		e, err := s.get(t, key, s.revision.Load())
-		if err == nil {
-			return e
-		} // the window has left the revision behind since it was loaded
+	revision := s.revision.Load()
+	e, ok := t.rows.Latest(key)
+	switch {
+	case !ok:
+		v, _ := s.present(t)
+		return v.Get(key)
+	case e != nil && e.Revision <= revision, e == nil && t.changed.Load() <= revision: // as in get
+		return e
 	}
+	s.mu.Lock() // a commit is changing the table: once it is over, what is there counts
+	defer s.mu.Unlock()
+	return t.rows.Current(key)
 }

@@ -171,21 +171,14 @@ func (w *watcher) initial() (more bool, err error) {
 
 // deliver hands over every event that there is, transaction by transaction.
 func (w *watcher) deliver() (more bool, err error) {
-	for {
-		if err := w.ended(); err != nil {
-			return false, err
-		}
-		head := w.s.revision.Load() // before the log: it holds all up to there
-		h, end := w.t.log.window()
-		more, err := w.deliverWindow(h, end, head)
-		if !more || err != nil {
-			return more, err
-		}
-		if w.s.revision.Load() == head {
-			w.seen = head
-			return true, nil
-		}
+	if err := w.ended(); err != nil {
+		return false, err
 	}
+	head := w.s.revision.Load() // before the log: it holds all up to there
+	h, end := w.t.log.window()
+	more, err = w.deliverWindow(h, end, head)
+	w.seen = max(w.seen, head)
+	return more, err
 }
 
 // ended returns why the watch must end, or nil.
