@@ -174,12 +174,12 @@ func TestLeaseTakesAllAtOneRevision(t *testing.T) {
 				}
 			}
 		}
-		time.Sleep(time.Second - 1)
+		time.Sleep(time.Second - time.Nanosecond)
 		synctest.Wait()
 		if rev, err := st.Revision(t.Context()); err != nil || rev != 1+2*n {
 			t.Fatalf("revision %d, %v before the end, want %d", rev, err, 1+2*n)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if rev, err := st.Revision(t.Context()); err != nil || rev != 2+2*n {
 			t.Fatalf("revision %d, %v after the end, want %d", rev, err, 2+2*n)
