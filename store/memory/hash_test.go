@@ -79,6 +79,25 @@ func TestHashOfRemoved(t *testing.T) {
 	}
 }
 
+// TestHashTwoKeysOfOneSum plants an entry where a search for another key looks.
+func TestHashTwoKeysOfOneSum(t *testing.T) {
+	h := newHash()
+	a, b := &core.Entry{Key: keyOf(1)}, &core.Entry{Key: keyOf(2), Hash: h.sum(keyOf(1))}
+	slots := *h.slots.Load()
+	slots[find(slots, b.Hash, nil)].Store(b)
+	if got := h.get(a.Key); got != nil {
+		t.Errorf("get(%v) = %+v, which is another key", a.Key, got)
+	}
+	h.put(nil, a)
+	if got := h.get(a.Key); got != a {
+		t.Errorf("get(%v) = %+v, want %+v", a.Key, got, a)
+	}
+	h.remove(a)
+	if got := h.get(a.Key); got != nil {
+		t.Errorf("get(%v) = %+v after it was removed", a.Key, got)
+	}
+}
+
 // TestHashConcurrent has readers look for keys while a writer replaces some and
 // adds and removes others: a key that is always there is always found, in
 // versions that never go back.

@@ -163,6 +163,11 @@ func TestHubWakesWhomItConcerns(t *testing.T) {
 			if got := w.hub.asleep(); got != asleep {
 				t.Fatalf("%d watchers are asleep, want %d", got, asleep)
 			}
+			for sc, b := range w.hub.scoped {
+				if len(b.sleepers) == 0 {
+					t.Fatalf("the list of %+v is empty and kept", sc)
+				}
+			}
 			var slept []*napper
 			for _, n := range nappers {
 				if !n.up.Load() {
