@@ -2,7 +2,11 @@
 
 package store
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/slipway-dev/slipway/internal/labels"
+)
 
 // KindName identifies a kind within a store. Group is "" for kinds of one's own
 // that need no group; it tells apart kinds of one name, as Kubernetes' API
@@ -95,7 +99,7 @@ func (k Kind[T]) KindName() KindName { return KindName{Group: k.Group, Name: k.N
 // DNSLabel checks that a name is a DNS label (RFC 1123): up to 63 lower-case
 // letters, digits and '-', beginning and ending with a letter or digit.
 func DNSLabel(name string) error {
-	if len(name) == 0 || len(name) > 63 || strings.Contains(name, ".") || !isSubdomain(name) {
+	if len(name) == 0 || len(name) > 63 || strings.Contains(name, ".") || !labels.IsSubdomain(name) {
 		return Invalidf("name %q: want 1 to 63 lower-case letters, digits and '-', beginning and ending with a letter or digit", name)
 	}
 	return nil
@@ -104,25 +108,10 @@ func DNSLabel(name string) error {
 // DNSSubdomain checks that a name is a DNS subdomain (RFC 1123): up to 253
 // characters, DNS labels separated by dots.
 func DNSSubdomain(name string) error {
-	if len(name) == 0 || len(name) > 253 || !isSubdomain(name) {
+	if len(name) == 0 || len(name) > 253 || !labels.IsSubdomain(name) {
 		return Invalidf("name %q: want 1 to 253 lower-case letters, digits, '-' and '.', each part beginning and ending with a letter or digit", name)
 	}
 	return nil
-}
-
-func isSubdomain(s string) bool {
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || label[0] == '-' || label[len(label)-1] == '-' {
-			return false
-		}
-		for i := range len(label) {
-			c := label[i]
-			if c != '-' && (c < 'a' || c > 'z') && (c < '0' || c > '9') {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 // ValidateName checks the rule that all names and namespaces keep: Kubernetes' rule

@@ -19,7 +19,7 @@ func ValidateKey(key string) error {
 	prefix, name, found := strings.Cut(key, "/")
 	if !found {
 		prefix, name = "", key
-	} else if prefix == "" || len(prefix) > maxPrefix || !isSubdomain(prefix) {
+	} else if prefix == "" || len(prefix) > maxPrefix || !IsSubdomain(prefix) {
 		return fmt.Errorf("label key %q: the part before the slash must be a DNS subdomain of at most %d characters", key, maxPrefix)
 	}
 	if name == "" || len(name) > maxName || !isName(name) {
@@ -52,7 +52,9 @@ func isName(s string) bool {
 	return true
 }
 
-func isSubdomain(s string) bool {
+// IsSubdomain reports whether s is one or more DNS labels (RFC 1123) separated by
+// dots. It does not look at lengths.
+func IsSubdomain(s string) bool {
 	for label := range strings.SplitSeq(s, ".") {
 		if label == "" || label[0] == '-' || label[len(label)-1] == '-' {
 			return false

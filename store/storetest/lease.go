@@ -35,7 +35,7 @@ func (x *trial) grant() store.Lease {
 	x.Helper()
 	ttl := 30 * time.Second
 	if x.opts.RealTime {
-		ttl = 2 * time.Second
+		ttl = time.Second
 	}
 	l, err := x.leaser().Grant(x.ctx, ttl)
 	x.ok(err)

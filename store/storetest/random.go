@@ -247,6 +247,10 @@ func (w *walk) writeOne() {
 		return
 	}
 	if p.changes {
+		if p.gone && got.ResourceVersion == "" { // the engine can't tell that of a removal
+			got = got.DeepCopy()
+			got.ResourceVersion = store.FormatRevision(w.page(w.kinds[o.kind], store.ListOptions{Limit: 1}).Revision)
+		}
 		rev := w.revision(got)
 		if rev <= m.latest() {
 			w.Fatalf("%s: revision %d after %d", o.text, rev, m.latest())

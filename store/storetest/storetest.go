@@ -17,7 +17,8 @@ import (
 // engine that runs within this process and honours every option of the contract.
 type Options struct {
 	// RealTime: the engine waits for what lies outside of this process, so that its
-	// tests can't run in virtual time. They take some seconds longer.
+	// tests can't run in virtual time. They take some seconds longer, and run in
+	// parallel: open is then called at the same time for several stores.
 	RealTime bool
 	// NoExact: ReadOptions.Exact is refused with ErrUnsupported.
 	NoExact bool
@@ -101,6 +102,9 @@ type trial struct {
 
 func try(t *testing.T, open func(*testing.T) store.Store, opts Options, p promise) {
 	run := func(t *testing.T) { p.test(newTrial(t, open, opts)) }
+	if opts.RealTime {
+		t.Parallel()
+	}
 	if opts.RealTime || p.clock {
 		run(t)
 		return

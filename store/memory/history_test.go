@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package memory_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/slipway-dev/slipway/store"
+	"github.com/slipway-dev/slipway/store/memory"
+)
+
+// window returns the oldest and the latest revision, and demands that what it
+// says is so: the oldest can be read and watched from, and the one before not.
+func window(t *testing.T, s engine, h *store.Handle[*note]) (oldest, latest uint64) {
+	t.Helper()
+	ctx, x := t.Context(), store.NewKey("a", "x")
+	oldest, latest, err := s.Window(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(h.Get(ctx, x, store.ReadOptions{Exact: oldest}))(t)
+	if _, err := h.Get(ctx, x, store.ReadOptions{Exact: oldest - 1}); oldest > 1 && !errors.Is(err, store.ErrTooOld) {
+		t.Errorf("get at %d, and the oldest is %d: %v", oldest-1, oldest, err)
+	}
+	from := oldest
+	for ev, err := range h.Watch(ctx, store.WatchOptions{From: oldest, Bookmarks: time.Nanosecond}) {
+		if err != nil {
+			t.Fatalf("watch from the oldest, %d: %v", oldest, err)
+		}
+		if ev.Type == store.Bookmark {
+			break
+		}
+		if from++; ev.Revision != from {
+			t.Fatalf("revision %d after %d", ev.Revision, from-1)
+		}
+	}
+	if from != latest {
+		t.Errorf("a watch ends at %d, want %d", from, latest)
+	}
+	for _, err := range h.Watch(ctx, store.WatchOptions{From: oldest - 1}) {
+		if oldest > 1 && !errors.Is(err, store.ErrTooOld) {
+			t.Errorf("watch from %d, and the oldest is %d: %v", oldest-1, oldest, err)
+		}
+		break
+	}
+	return oldest, latest
+}
+
+func TestHistoryRevisions(t *testing.T) {
+	eachEngine(t, func(t *testing.T, open func(memory.Options) engine) {
+		for _, keep := range []int{1, 10, 127, 128, 129, 300} {
+			t.Run(fmt.Sprint(keep), func(t *testing.T) {
+				s := open(memory.Options{History: memory.History{Revisions: keep}})
+				defer s.Close()
+				h := register(t, s, store.Kind[*note]{})
+				must(h.Create(t.Context(), newNote("x", "")))(t)
+				for i := range 700 {
+					write(t, h, fmt.Sprint(i))
+				}
+				if oldest, latest := window(t, s, h); latest-oldest != uint64(keep) {
+					t.Errorf("the window is %d to %d, want %d before the latest", oldest, latest, keep)
+				}
+			})
+		}
+	})
+}
+
+func TestHistoryAge(t *testing.T) {
+	const age = 64 * time.Second // so that it is kept to within a second
+	eachEngine(t, func(t *testing.T, open func(memory.Options) engine) {
+		synctest.Test(t, func(t *testing.T) {
+			s := open(memory.Options{History: memory.History{Age: age}})
+			defer s.Close()
+			h := register(t, s, store.Kind[*note]{})
+			must(h.Create(t.Context(), newNote("x", "")))(t)
+			const every = 4 * time.Second
+			for i := range 100 {
+				time.Sleep(every)
+				write(t, h, fmt.Sprint(i))
+			}
+			oldest, latest := window(t, s, h)
+			want := uint64(age / every)
+			if kept := latest - oldest; kept < want || kept > want+2 {
+				t.Errorf("%d revisions are kept, want %d or two more", kept, want)
+			}
+			time.Sleep(2 * age)
+			last := write(t, h, "the last")
+			if oldest, _ := window(t, s, h); store.FormatRevision(oldest+1) != last.ResourceVersion {
+				t.Errorf("the oldest is %d, want the one before the last write, %s", oldest, last.ResourceVersion)
+			}
+		})
+	})
+}
+
+func TestHistoryBytes(t *testing.T) {
+	const size, limit, block = 1000, 200_000, 128
+	eachEngine(t, func(t *testing.T, open func(memory.Options) engine) {
+		s := open(memory.Options{History: memory.History{Bytes: limit}})
+		defer s.Close()
+		h := register(t, s, store.Kind[*note]{Size: func(*note) int { return size }})
+		must(h.Create(t.Context(), newNote("x", "")))(t)
+		for i := range 2000 {
+			write(t, h, fmt.Sprint(i))
+		}
+		oldest, latest := window(t, s, h)
+		if kept := int(latest - oldest); kept*size > limit+block*size || (kept+2*block)*size < limit {
+			t.Errorf("%d versions of %d bytes are kept, want about %d bytes", kept, size, limit)
+		}
+	})
+}
+
+// TestHistoryLetsGo: a watcher that does not read costs nothing but its place in
+// the history, and is told when that has gone.
+func TestHistoryLetsGo(t *testing.T) {
+	eachEngine(t, func(t *testing.T, open func(memory.Options) engine) {
+		s := open(memory.Options{History: memory.History{Revisions: 50}})
+		defer s.Close()
+		h := register(t, s, store.Kind[*note]{})
+		must(h.Create(t.Context(), newNote("x", strings.Repeat("x", 100))))(t)
+		n := 0
+		var end error
+		for ev, err := range h.Watch(t.Context(), store.WatchOptions{Initial: true}) {
+			if err != nil {
+				end = err
+				break
+			}
+			if n++; ev.Type == store.Synced {
+				for i := range 500 {
+					write(t, h, fmt.Sprint(i))
+				}
+			}
+		}
+		if !errors.Is(end, store.ErrTooOld) || n != 2 {
+			t.Errorf("%d events, then %v; want the initial state, then too old", n, end)
+		}
+	})
+}
