@@ -82,7 +82,9 @@ func (s *Store) forget(floor uint64, tables []*table) {
 // aged returns the latest revision that was replaced longer ago than the age.
 func (h *history) aged(revision uint64) uint64 {
 	now := time.Now()
-	if n := len(h.marks); n == 0 || now.Sub(h.marks[n-1].at) >= h.limits.Age/64 {
+	if n := len(h.marks); n >= 2 && now.Sub(h.marks[n-2].at) < h.limits.Age/64 {
+		h.marks[n-1] = mark{revision, now} // one stands for revisions that are close together
+	} else {
 		h.marks = append(h.marks, mark{revision, now})
 	}
 	n := 0 // the marks that have aged
@@ -97,14 +99,15 @@ func (h *history) aged(revision uint64) uint64 {
 	return floor
 }
 
-// cutOldest drops the oldest full block of events among all kinds, and returns
-// its last revision.
+// cutOldest drops the full block of events that ends first among all kinds, and
+// returns its last revision. The block that begins first may be one of a kind
+// that is seldom written to, and end a moment ago: all history would go with it.
 func (s *Store) cutOldest() (uint64, bool) {
 	var oldest *table
-	first := uint64(math.MaxUint64)
+	end := uint64(math.MaxUint64)
 	for _, t := range s.tables {
-		if rev, ok := t.log.oldest(); ok && rev < first {
-			oldest, first = t, rev
+		if rev, ok := t.log.oldest(); ok && rev < end {
+			oldest, end = t, rev
 		}
 	}
 	if oldest == nil {
