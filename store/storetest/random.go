@@ -263,9 +263,10 @@ func (w *walk) writeOne() {
 
 // draft is the model's side of a transaction: what became of each object.
 type draft struct {
-	kind          int
-	base, now     *widget
-	removed, done *widget // removed: the removal of base; done: the object of the last answer
+	kind    int
+	base    *widget // before the transaction
+	now     *widget
+	removed *widget // the removal of base
 }
 
 func (w *walk) writeMany() {

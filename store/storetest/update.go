@@ -125,7 +125,7 @@ func updateKeeps(x *trial) {
 
 func updateGeneration(x *trial) {
 	k := key("a", "x")
-	o := x.create(x.widgets, object("a", "x"))
+	x.create(x.widgets, object("a", "x"))
 	for i, step := range []struct {
 		change change
 		want   int64
@@ -133,7 +133,7 @@ func updateGeneration(x *trial) {
 		{phase("Up"), 1}, {label("app", "web"), 1}, {finalizers("f"), 1},
 		{size(1), 2}, {tags("t"), 3}, {phase("Down"), 3},
 	} {
-		o = x.patch(x.widgets, k, step.change)
+		o := x.patch(x.widgets, k, step.change)
 		if o.Generation != step.want {
 			x.Errorf("step %d: generation %d, want %d", i, o.Generation, step.want)
 		}

@@ -10,34 +10,13 @@ import (
 	"github.com/slipway-dev/slipway/store"
 )
 
-// History bounds the history window: what of the past can be read and watched.
-// Whichever bound is reached first counts.
-type History struct {
-	// Revisions is how many revisions before the latest are kept. 0 means 65,536,
-	// negative none but those that other bounds allow.
-	Revisions int
-	// Age is how long a revision is kept after the next one replaced it, checked
-	// at each commit to within 1/64 of it; 0 means for ever.
-	Age time.Duration
-	// Bytes is how much memory the versions that are no longer present may take,
-	// as the kind estimates it (Kind.Size) or by reflection; 0 means any amount.
-	// It is kept to within one block of 128 events for each kind.
-	Bytes int64
-}
-
+// defaultRevisions is how many revisions are kept where the user does not say.
 const defaultRevisions = 1 << 16
-
-func (h History) withDefaults() History {
-	if h.Revisions == 0 {
-		h.Revisions = defaultRevisions
-	}
-	return h
-}
 
 // history is the window's state, under the commit mutex; its result, the oldest
 // revision that can be read, is Store.floor.
 type history struct {
-	limits History
+	limits store.History
 	bytes  int64  // retained by all logs, if bounded
 	marks  []mark // when revisions were new, for Age, oldest first
 	swept  uint64 // the revision at which all logs were cut last

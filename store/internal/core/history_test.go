@@ -88,7 +88,7 @@ func window(t *testing.T, st *memory.Store, h *store.Handle[*item]) (oldest, lat
 }
 
 func TestHistoryByRevisions(t *testing.T) {
-	st := memory.New(memory.Options{History: memory.History{Revisions: 100}})
+	st := memory.New(memory.Options{History: store.History{Revisions: 100}})
 	defer st.Close()
 	h := register(t, st, "Item")
 	for i := range uint64(500) {
@@ -107,7 +107,7 @@ func TestHistoryByRevisions(t *testing.T) {
 func TestHistoryUnbounded(t *testing.T) {
 	const revisions = 1<<16 + 1000
 	for limit, want := range map[int]uint64{0: 1001, -1: 1} {
-		st := memory.New(memory.Options{History: memory.History{Revisions: limit}, Mutations: memory.DetectNever})
+		st := memory.New(memory.Options{History: store.History{Revisions: limit}, Mutations: store.DetectNever})
 		h := register(t, st, "Item")
 		for range revisions {
 			change(t, h, "a")
@@ -122,7 +122,7 @@ func TestHistoryUnbounded(t *testing.T) {
 // TestHistoryOfQuietKind checks that what a kind that nobody writes to has kept
 // is given back as well.
 func TestHistoryOfQuietKind(t *testing.T) {
-	st := memory.New(memory.Options{History: memory.History{Revisions: 10}})
+	st := memory.New(memory.Options{History: store.History{Revisions: 10}})
 	defer st.Close()
 	quiet, busy := register(t, st, "Quiet"), register(t, st, "Busy")
 	for range 640 {
@@ -144,7 +144,7 @@ func TestHistoryByAge(t *testing.T) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
 		r := rand.New(rand.NewPCG(seed, 0))
-		st := memory.New(memory.Options{History: memory.History{Revisions: -1, Age: age}})
+		st := memory.New(memory.Options{History: store.History{Revisions: -1, Age: age}})
 		defer st.Close()
 		h := register(t, st, "Item")
 		var replaced []time.Time // when revision i+1 was replaced by the next
@@ -182,7 +182,7 @@ func TestHistoryByAge(t *testing.T) {
 // TestHistoryByBytes writes to two kinds at random and bounds what both retain.
 func TestHistoryByBytes(t *testing.T) {
 	const limit, perEvent = 1 << 20, itemSize + 80
-	st := memory.New(memory.Options{History: memory.History{Revisions: -1, Bytes: limit}})
+	st := memory.New(memory.Options{History: store.History{Revisions: -1, Bytes: limit}})
 	defer st.Close()
 	a, b := register(t, st, "A"), register(t, st, "B")
 	r := rand.New(rand.NewPCG(1, 2))

@@ -15,19 +15,10 @@ import (
 	"github.com/slipway-dev/slipway/store"
 )
 
-// Options configure a store. The zero value works.
-type Options struct {
-	History   History
-	Mutations Mutations
-	// Logger gets what no caller can be told, such as a lease that could not be
-	// ended yet; nil discards it.
-	Logger *slog.Logger
-}
-
 // Store implements the contract over tables.
 type Store struct {
 	newTable func(*store.Schema) Table
-	opts     Options
+	opts     store.Options
 
 	revision atomic.Uint64            // the latest committed
 	kinds    atomic.Pointer[registry] // the registered kinds
@@ -72,16 +63,19 @@ type table struct {
 }
 
 // New returns an empty store whose tables are made by newTable.
-func New(newTable func(*store.Schema) Table, opts Options) *Store {
+func New(newTable func(*store.Schema) Table, opts store.Options) *Store {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.History.Revisions == 0 {
+		opts.History.Revisions = defaultRevisions
 	}
 	s := &Store{
 		newTable: newTable,
 		opts:     opts,
 		done:     make(chan struct{}),
 		dormant:  map[store.KindName]*table{},
-		history:  history{limits: opts.History.withDefaults()},
+		history:  history{limits: opts.History},
 		leases:   newLeases(),
 		mutation: newDetector(opts.Mutations),
 	}
