@@ -13,7 +13,7 @@ import (
 // TestHistoryByBytesAfterKindsCameAndWent registers a kind again and again: what
 // its former logs retained must not count against those that are left.
 func TestHistoryByBytesAfterKindsCameAndWent(t *testing.T) {
-	st := memory.New(memory.Options{History: memory.History{Revisions: -1, Bytes: 1 << 20}})
+	st := memory.New(memory.Options{History: store.History{Revisions: -1, Bytes: 1 << 20}})
 	defer st.Close()
 	for range 20 {
 		h := register(t, st, "Item")
@@ -42,7 +42,7 @@ func TestRegisterWithHookThatPanics(t *testing.T) {
 		"size":  {Name: "Item", Size: func(*item) int { panic("boom") }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			st := memory.New(memory.Options{History: memory.History{Bytes: 1 << 20}})
+			st := memory.New(memory.Options{History: store.History{Bytes: 1 << 20}})
 			defer st.Close()
 			h := register(t, st, "Item")
 			change(t, h, "a")
