@@ -99,6 +99,14 @@ func (l *log) oldest() (revision uint64, ok bool) {
 	return h.segments[0].last(), true
 }
 
+// retained returns the bytes that all events retain.
+func (l *log) retained() (n int64) {
+	for _, seg := range l.head.Load().segments {
+		n += seg.bytes
+	}
+	return n
+}
+
 func (l *log) drop(h *logHead, n int) {
 	if n == 0 {
 		return
