@@ -3,9 +3,12 @@
 package core
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/slipway-dev/slipway/store"
@@ -204,6 +207,9 @@ func (s *Store) endLease(l *lease, revoked bool) error {
 		c.changes = append(c.changes, change{table: at.table, key: at.key, old: at.table.rows.Current(at.key)})
 	}
 	s.mu.Unlock()
+	slices.SortFunc(c.changes, func(a, b change) int { // the order of the events
+		return cmp.Or(strings.Compare(a.table.schema.KindName.String(), b.table.schema.KindName.String()), a.key.Compare(b.key))
+	})
 	for i := range c.changes { // the copies are made without the mutex
 		ch := &c.changes[i]
 		if ch.old != nil {
