@@ -121,10 +121,10 @@ type (
 type metaObject interface {
 	GetUID() string
 	SetUID(string)
-	GetCreationTimestamp() time.Time
-	SetCreationTimestamp(time.Time)
-	GetDeletionTimestamp() *time.Time
-	SetDeletionTimestamp(*time.Time)
+	GetCreationTimestamp() Time
+	SetCreationTimestamp(Time)
+	GetDeletionTimestamp() *Time
+	SetDeletionTimestamp(*Time)
 	GetOwnerReferences() []OwnerReference
 	SetOwnerReferences([]OwnerReference)
 }
@@ -135,11 +135,11 @@ func metaAccessors[T any]() Accessors[T] {
 	return Accessors[T]{
 		UID:             func(o T) string { return of(o).GetUID() },
 		SetUID:          func(o T, uid string) { of(o).SetUID(uid) },
-		CreationTime:    func(o T) time.Time { return of(o).GetCreationTimestamp() },
-		SetCreationTime: func(o T, t time.Time) { of(o).SetCreationTimestamp(t) },
+		CreationTime:    func(o T) time.Time { return of(o).GetCreationTimestamp().Time },
+		SetCreationTime: func(o T, t time.Time) { of(o).SetCreationTimestamp(Time{t}) },
 		DeletionTime: func(o T) time.Time {
 			if p := of(o).GetDeletionTimestamp(); p != nil {
-				return *p
+				return p.Time
 			}
 			return time.Time{}
 		},
@@ -148,7 +148,7 @@ func metaAccessors[T any]() Accessors[T] {
 				of(o).SetDeletionTimestamp(nil)
 				return
 			}
-			of(o).SetDeletionTimestamp(new(t)) // not &t, which would allocate above, too
+			of(o).SetDeletionTimestamp(new(Time{t})) // not a pointer to t, which would make t escape above, too
 		},
 		Owners:    func(o T) []OwnerReference { return of(o).GetOwnerReferences() },
 		SetOwners: func(o T, refs []OwnerReference) { of(o).SetOwnerReferences(refs) },

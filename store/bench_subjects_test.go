@@ -23,7 +23,7 @@ var benchNode = store.NewIndex("spec.nodeName", func(p *benchPod) string { retur
 func openSlipway() subject { return newSlipway(memory.Options{}) }
 
 func newSlipway(opts memory.Options) *slipway {
-	opts.Mutations = memory.DetectNever
+	opts.Mutations = store.DetectNever
 	st := memory.New(opts)
 	kind := store.Kind[*benchPod]{Name: "Pod", Indexes: []*store.Index[*benchPod]{benchNode}}
 	return &slipway{st, must(store.Register(st, kind))}

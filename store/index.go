@@ -2,11 +2,15 @@
 
 package store
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Index is a secondary index of a kind: it finds objects by a value computed
 // from them, without a scan. Declare it once, give it to the [Kind], and ask
-// with [Index.Is]; its name is what field selectors call it.
+// with [Index.Is]; its name is what field selectors call it, so it has no
+// space, '!', '=', ',' or '\'.
 //
 //	var byNode = store.NewIndex("spec.nodeName", func(p *Pod) string { return p.Spec.NodeName })
 //	…
@@ -96,23 +100,37 @@ func fieldEnd(text string, pos int) int {
 }
 
 func parseField(text string, pos, end int) (FieldCondition, error) {
-	part := text[pos:end]
-	i := strings.IndexByte(part, '=')
-	if i < 0 {
-		return FieldCondition{}, Invalidf("field selector %q: at position %d: want '=', '==' or '!=' after %q", text, end, part)
+	fail := func(at int, what string) (FieldCondition, error) {
+		return FieldCondition{}, Invalidf("field selector %q: at position %d: %s", text, at, what)
 	}
-	name, rest := part[:i], strings.TrimPrefix(part[i+1:], "=")
+	name, rest, found := strings.Cut(text[pos:end], "=")
 	name, not := strings.CutSuffix(name, "!")
-	if name = strings.TrimSpace(name); name == "" {
-		return FieldCondition{}, Invalidf("field selector %q: at position %d: want a field name", text, pos)
+	if !not {
+		rest = strings.TrimPrefix(rest, "=")
+	}
+	pos += len(name) - len(strings.TrimLeft(name, fieldSpace))
+	switch name = strings.Trim(name, fieldSpace); {
+	case name == "":
+		return fail(pos, "want a field name")
+	case badFieldName(name) >= 0:
+		at := badFieldName(name)
+		return fail(pos+at, fmt.Sprintf("a field name has no %q", name[at]))
+	case !found:
+		return fail(end, fmt.Sprintf("want '=', '==' or '!=' after %q", name))
 	}
 	value, bad := unescapeField(rest)
 	if bad >= 0 {
-		at := end - len(rest) + bad
-		return FieldCondition{}, Invalidf("field selector %q: at position %d: '=' and '\\' in a value are written '\\=' and '\\\\'", text, at)
+		return fail(end-len(rest)+bad, `'=' and '\' in a value are written '\=' and '\\'`)
 	}
 	return FieldCondition{Name: name, Value: value, Not: not}, nil
 }
+
+// fieldSpace is what may stand around a field name, and not in it.
+const fieldSpace = " \t\r\n"
+
+// badFieldName returns the offset of the first character that a field selector
+// has no way to say in a name, or -1.
+func badFieldName(name string) int { return strings.IndexAny(name, fieldSpace+`!=,\`) }
 
 // unescapeField undoes the escapes of a value; bad is the offset of a character
 // that should have been escaped, or -1.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
-	"time"
 )
 
 // Meta is the metadata of an object, with the same JSON as Kubernetes'
@@ -29,8 +28,8 @@ type Meta struct {
 	UID                        string               `json:"uid,omitempty"`
 	ResourceVersion            string               `json:"resourceVersion,omitempty"`
 	Generation                 int64                `json:"generation,omitempty"`
-	CreationTimestamp          time.Time            `json:"creationTimestamp,omitzero"`
-	DeletionTimestamp          *time.Time           `json:"deletionTimestamp,omitempty"`
+	CreationTimestamp          Time                 `json:"creationTimestamp,omitzero"`
+	DeletionTimestamp          *Time                `json:"deletionTimestamp,omitempty"`
 	DeletionGracePeriodSeconds *int64               `json:"deletionGracePeriodSeconds,omitempty"`
 	Labels                     map[string]string    `json:"labels,omitempty"`
 	Annotations                map[string]string    `json:"annotations,omitempty"`
@@ -53,13 +52,13 @@ type OwnerReference struct {
 
 // ManagedFieldsEntry records which fields a manager owns, for server-side apply.
 type ManagedFieldsEntry struct {
-	Manager     string          `json:"manager,omitempty"`
-	Operation   string          `json:"operation,omitempty"`
-	APIVersion  string          `json:"apiVersion,omitempty"`
-	Time        *time.Time      `json:"time,omitempty"`
-	FieldsType  string          `json:"fieldsType,omitempty"`
-	FieldsV1    json.RawMessage `json:"fieldsV1,omitempty"`
-	Subresource string          `json:"subresource,omitempty"`
+	Manager     string           `json:"manager,omitempty"`
+	Operation   string           `json:"operation,omitempty"`
+	APIVersion  string           `json:"apiVersion,omitempty"`
+	Time        *Time            `json:"time,omitempty"`
+	FieldsType  string           `json:"fieldsType,omitempty"`
+	FieldsV1    *json.RawMessage `json:"fieldsV1,omitempty"` // a pointer, so that null is read as absent
+	Subresource string           `json:"subresource,omitempty"`
 }
 
 // Clone returns a copy that shares nothing with m: the metadata's part of a
@@ -79,7 +78,10 @@ func (m *Meta) Clone() Meta {
 	c.ManagedFields = slices.Clone(m.ManagedFields)
 	for i := range c.ManagedFields {
 		f := &c.ManagedFields[i]
-		f.Time, f.FieldsV1 = clonePointer(f.Time), slices.Clone(f.FieldsV1)
+		f.Time = clonePointer(f.Time)
+		if f.FieldsV1 != nil {
+			f.FieldsV1 = new(slices.Clone(*f.FieldsV1))
+		}
 	}
 	return c
 }
@@ -105,10 +107,10 @@ func (m *Meta) GetResourceVersion() string               { return m.ResourceVers
 func (m *Meta) SetResourceVersion(s string)              { m.ResourceVersion = s }
 func (m *Meta) GetGeneration() int64                     { return m.Generation }
 func (m *Meta) SetGeneration(n int64)                    { m.Generation = n }
-func (m *Meta) GetCreationTimestamp() time.Time          { return m.CreationTimestamp }
-func (m *Meta) SetCreationTimestamp(t time.Time)         { m.CreationTimestamp = t }
-func (m *Meta) GetDeletionTimestamp() *time.Time         { return m.DeletionTimestamp }
-func (m *Meta) SetDeletionTimestamp(t *time.Time)        { m.DeletionTimestamp = t }
+func (m *Meta) GetCreationTimestamp() Time               { return m.CreationTimestamp }
+func (m *Meta) SetCreationTimestamp(t Time)              { m.CreationTimestamp = t }
+func (m *Meta) GetDeletionTimestamp() *Time              { return m.DeletionTimestamp }
+func (m *Meta) SetDeletionTimestamp(t *Time)             { m.DeletionTimestamp = t }
 func (m *Meta) GetDeletionGracePeriodSeconds() *int64    { return m.DeletionGracePeriodSeconds }
 func (m *Meta) SetDeletionGracePeriodSeconds(n *int64)   { m.DeletionGracePeriodSeconds = n }
 func (m *Meta) GetLabels() map[string]string             { return m.Labels }

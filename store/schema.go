@@ -210,6 +210,9 @@ func schemaIndexes[T any](in []*Index[T]) ([]SchemaIndex, error) {
 		case slices.ContainsFunc(out, func(s SchemaIndex) bool { return s.Name == x.name }):
 			return nil, Invalidf("two indexes of the name %q", x.name)
 		}
+		if at := badFieldName(x.name); at >= 0 {
+			return nil, Invalidf("index %d: the name %q has %q at position %d, which no field selector could say", i, x.name, x.name[at], at)
+		}
 		s := SchemaIndex{Name: x.name}
 		if x.one != nil {
 			s.One = func(o Object) string { return x.one(any(o).(T)) }

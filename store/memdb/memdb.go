@@ -12,12 +12,13 @@ import (
 // [store.Compactor], and Dump(io.Writer) error, which writes what it holds as
 // text. It is safe for concurrent use.
 type Store struct {
-	*core.Store
+	engine
 }
 
-// Options configure a store: they are those of every engine in this process.
-// The zero value works.
-type Options = core.Options
+type engine = *core.Store
+
+// Options configure a store. The zero value works.
+type Options = store.Options
 
 var (
 	_ store.Transactor  = (*Store)(nil)

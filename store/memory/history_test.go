@@ -55,7 +55,7 @@ func TestHistoryRevisions(t *testing.T) {
 	eachEngine(t, func(t *testing.T, open func(memory.Options) engine) {
 		for _, keep := range []int{1, 10, 127, 128, 129, 300} {
 			t.Run(fmt.Sprint(keep), func(t *testing.T) {
-				s := open(memory.Options{History: memory.History{Revisions: keep}})
+				s := open(memory.Options{History: store.History{Revisions: keep}})
 				defer s.Close()
 				h := register(t, s, store.Kind[*note]{})
 				must(h.Create(t.Context(), newNote("x", "")))(t)
@@ -74,7 +74,7 @@ func TestHistoryAge(t *testing.T) {
 	const age = 64 * time.Second // so that it is kept to within a second
 	eachEngine(t, func(t *testing.T, open func(memory.Options) engine) {
 		synctest.Test(t, func(t *testing.T) {
-			s := open(memory.Options{History: memory.History{Age: age}})
+			s := open(memory.Options{History: store.History{Age: age}})
 			defer s.Close()
 			h := register(t, s, store.Kind[*note]{})
 			must(h.Create(t.Context(), newNote("x", "")))(t)
@@ -100,7 +100,7 @@ func TestHistoryAge(t *testing.T) {
 func TestHistoryBytes(t *testing.T) {
 	const size, limit, block = 1000, 200_000, 128
 	eachEngine(t, func(t *testing.T, open func(memory.Options) engine) {
-		s := open(memory.Options{History: memory.History{Bytes: limit}})
+		s := open(memory.Options{History: store.History{Bytes: limit}})
 		defer s.Close()
 		h := register(t, s, store.Kind[*note]{Size: func(*note) int { return size }})
 		must(h.Create(t.Context(), newNote("x", "")))(t)
@@ -118,7 +118,7 @@ func TestHistoryBytes(t *testing.T) {
 // the history, and is told when that has gone.
 func TestHistoryLetsGo(t *testing.T) {
 	eachEngine(t, func(t *testing.T, open func(memory.Options) engine) {
-		s := open(memory.Options{History: memory.History{Revisions: 50}})
+		s := open(memory.Options{History: store.History{Revisions: 50}})
 		defer s.Close()
 		h := register(t, s, store.Kind[*note]{})
 		must(h.Create(t.Context(), newNote("x", strings.Repeat("x", 100))))(t)

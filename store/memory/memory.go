@@ -12,25 +12,13 @@ import (
 // [store.Compactor], and Dump(io.Writer) error, which writes what it holds as
 // text. It is safe for concurrent use.
 type Store struct {
-	*core.Store
+	engine
 }
 
+type engine = *core.Store
+
 // Options configure a store. The zero value works.
-type Options = core.Options
-
-// History bounds the history window.
-type History = core.History
-
-// Mutations says whether the store watches for callers who change objects that
-// they share with it.
-type Mutations = core.Mutations
-
-// The values of Mutations.
-const (
-	DetectInTests = core.DetectInTests
-	DetectAlways  = core.DetectAlways
-	DetectNever   = core.DetectNever
-)
+type Options = store.Options
 
 var (
 	_ store.Transactor  = (*Store)(nil)

@@ -107,7 +107,7 @@ func TestMutationsAllowed(t *testing.T) {
 
 func TestMutationsNever(t *testing.T) {
 	eachEngine(t, func(t *testing.T, open func(memory.Options) engine) {
-		s := open(memory.Options{Mutations: memory.DetectNever})
+		s := open(memory.Options{Mutations: store.DetectNever})
 		h := register(t, s, store.Kind[*note]{})
 		must(h.Create(t.Context(), newNote("x", "")))(t).Spec.Text = "changed"
 		if what := panicOf(func() { _ = s.Close() }); what != "" {

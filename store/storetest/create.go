@@ -28,8 +28,8 @@ func createPromises() []promise {
 func createStamps(x *trial) {
 	in := object("a", "x", size(7), func(w *widget) {
 		w.Generation = 99
-		w.DeletionTimestamp = new(time.Now())
-		w.CreationTimestamp = time.Unix(1, 0)
+		w.DeletionTimestamp = &store.Time{Time: time.Now()}
+		w.CreationTimestamp = store.Time{Time: time.Unix(1, 0)}
 		w.UID = "mine"
 	})
 	o := x.create(x.widgets, in)
@@ -42,7 +42,7 @@ func createStamps(x *trial) {
 	if o.Generation != 1 {
 		x.Errorf("generation %d, want 1", o.Generation)
 	}
-	if age := time.Since(o.CreationTimestamp); age < 0 || age > patience {
+	if age := time.Since(o.CreationTimestamp.Time); age < 0 || age > patience {
 		x.Errorf("creation timestamp %v, want now", o.CreationTimestamp)
 	}
 	if o.DeletionTimestamp != nil {

@@ -52,7 +52,7 @@ func (x *trial) marked() *widget {
 
 func deleteMarks(x *trial) {
 	o := x.marked()
-	if o.DeletionTimestamp == nil || time.Since(*o.DeletionTimestamp) > patience {
+	if o.DeletionTimestamp == nil || time.Since(o.DeletionTimestamp.Time) > patience {
 		x.Errorf("deletion timestamp %v, want now", o.DeletionTimestamp)
 	}
 	if o.Generation != 2 {

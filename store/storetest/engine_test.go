@@ -42,7 +42,7 @@ type change = store.Event[store.Object]
 // newBroken returns an engine with that bug. It does not watch for callers who
 // change shared objects, because some bugs do.
 func newBroken(b bug) *broken {
-	e := &broken{Store: memory.New(memory.Options{Mutations: memory.DetectNever}), done: make(chan struct{})}
+	e := &broken{Store: memory.New(memory.Options{Mutations: store.DetectNever}), done: make(chan struct{})}
 	b.plant(e)
 	return e
 }

@@ -4,6 +4,7 @@ package storetest
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/slipway-dev/slipway/store"
@@ -42,9 +43,7 @@ func (m *model) commit(facts []fact) {
 		return
 	}
 	next := make(map[store.Key]*widget, len(m.now)+1)
-	for k, w := range m.now {
-		next[k] = w
-	}
+	maps.Copy(next, m.now)
 	for _, f := range facts {
 		if f.gone {
 			delete(next, store.KeyOf(f.next))

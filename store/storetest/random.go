@@ -5,9 +5,11 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -348,9 +350,7 @@ func (w *walk) writeInTxn(tx store.Tx, o *operation, drafts map[store.Key][]*dra
 // listInTxn compares what the transaction lists with the drafts.
 func (w *walk) listInTxn(tx store.Tx, kind int, sel *selection, order []*draft) {
 	objects := map[store.Key]*widget{}
-	for k, o := range w.models[kind].now {
-		objects[k] = o
-	}
+	maps.Copy(objects, w.models[kind].now)
 	for _, d := range order {
 		if d.kind != kind {
 			continue
@@ -418,12 +418,7 @@ func (w *walk) selection(kind int) selection {
 		s.labels, s.labelled = "app,env in (qa,prod)", func(w *widget) bool { return w.Labels["app"] != "" && w.Labels["env"] != "" }
 	}
 	tagged := func(w *widget) bool {
-		for _, t := range w.Spec.Tags {
-			if t == "u" {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(w.Spec.Tags, "u")
 	}
 	switch r.IntN(8) {
 	case 0:

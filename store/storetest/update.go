@@ -107,13 +107,13 @@ func updateKeeps(x *trial) {
 	first := x.create(x.widgets, object("a", "x"))
 	x.wait(2 * time.Second)
 	spoil := func(w *widget) {
-		w.CreationTimestamp = time.Unix(1, 0)
-		w.DeletionTimestamp = new(time.Now())
+		w.CreationTimestamp = store.Time{Time: time.Unix(1, 0)}
+		w.DeletionTimestamp = &store.Time{Time: time.Now()}
 		w.Generation = 99
 	}
 	check := func(o *widget) {
 		x.Helper()
-		if o.UID != first.UID || !o.CreationTimestamp.Equal(first.CreationTimestamp) || o.DeletionTimestamp != nil || o.Generation != 1 {
+		if o.UID != first.UID || !o.CreationTimestamp.Equal(first.CreationTimestamp.Time) || o.DeletionTimestamp != nil || o.Generation != 1 {
 			x.Errorf("UID, creation, deletion or generation changed: from %+v to %+v", first.Meta, o.Meta)
 		}
 	}

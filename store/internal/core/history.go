@@ -10,34 +10,13 @@ import (
 	"github.com/slipway-dev/slipway/store"
 )
 
-// History bounds the history window: what of the past can be read and watched.
-// Whichever bound is reached first counts.
-type History struct {
-	// Revisions is how many revisions before the latest are kept. 0 means 65,536,
-	// negative none but those that other bounds allow.
-	Revisions int
-	// Age is how long a revision is kept after the next one replaced it, checked
-	// at each commit to within 1/64 of it; 0 means for ever.
-	Age time.Duration
-	// Bytes is how much memory the versions that are no longer present may take,
-	// as the kind estimates it (Kind.Size) or by reflection; 0 means any amount.
-	// It is kept to within one block of 128 events for each kind.
-	Bytes int64
-}
-
+// defaultRevisions is how many revisions are kept where the user does not say.
 const defaultRevisions = 1 << 16
-
-func (h History) withDefaults() History {
-	if h.Revisions == 0 {
-		h.Revisions = defaultRevisions
-	}
-	return h
-}
 
 // history is the window's state, under the commit mutex; its result, the oldest
 // revision that can be read, is Store.floor.
 type history struct {
-	limits History
+	limits store.History
 	bytes  int64  // retained by all logs, if bounded
 	marks  []mark // when revisions were new, for Age, oldest first
 	swept  uint64 // the revision at which all logs were cut last
@@ -103,7 +82,9 @@ func (s *Store) forget(floor uint64, tables []*table) {
 // aged returns the latest revision that was replaced longer ago than the age.
 func (h *history) aged(revision uint64) uint64 {
 	now := time.Now()
-	if n := len(h.marks); n == 0 || now.Sub(h.marks[n-1].at) >= h.limits.Age/64 {
+	if n := len(h.marks); n >= 2 && now.Sub(h.marks[n-2].at) < h.limits.Age/64 {
+		h.marks[n-1] = mark{revision, now} // one stands for revisions that are close together
+	} else {
 		h.marks = append(h.marks, mark{revision, now})
 	}
 	n := 0 // the marks that have aged
@@ -118,14 +99,15 @@ func (h *history) aged(revision uint64) uint64 {
 	return floor
 }
 
-// cutOldest drops the oldest full block of events among all kinds, and returns
-// its last revision.
+// cutOldest drops the full block of events that ends first among all kinds, and
+// returns its last revision. The block that begins first may be one of a kind
+// that is seldom written to, and end a moment ago: all history would go with it.
 func (s *Store) cutOldest() (uint64, bool) {
 	var oldest *table
-	first := uint64(math.MaxUint64)
+	end := uint64(math.MaxUint64)
 	for _, t := range s.tables {
-		if rev, ok := t.log.oldest(); ok && rev < first {
-			oldest, first = t, rev
+		if rev, ok := t.log.oldest(); ok && rev < end {
+			oldest, end = t, rev
 		}
 	}
 	if oldest == nil {

@@ -90,13 +90,21 @@ func (l *log) cutOldest() (revision uint64, freed int64) {
 	return revision, freed
 }
 
-// oldest returns the revision of the first event, if its segment is full.
+// oldest returns the last revision in the oldest segment, if that is full.
 func (l *log) oldest() (revision uint64, ok bool) {
 	h := l.head.Load()
 	if l.fill-h.first < segmentSize {
 		return 0, false
 	}
-	return h.segments[0].events[0].next.Revision, true
+	return h.segments[0].last(), true
+}
+
+// retained returns the bytes that all events retain.
+func (l *log) retained() (n int64) {
+	for _, seg := range l.head.Load().segments {
+		n += seg.bytes
+	}
+	return n
 }
 
 func (l *log) drop(h *logHead, n int) {

@@ -13,19 +13,6 @@ import (
 	"github.com/slipway-dev/slipway/store/internal/deep"
 )
 
-// Mutations says whether the store watches for callers who change objects that
-// they share with it.
-type Mutations int
-
-const (
-	// DetectInTests watches in programs built by "go test", and not in others.
-	DetectInTests Mutations = iota
-	// DetectAlways watches.
-	DetectAlways
-	// DetectNever does not: benchmarks, say.
-	DetectNever
-)
-
 // detector keeps a copy of every present object, and compares when the object
 // is about to be replaced, and when the store is closed. It costs a copy and a
 // comparison for each write and doubles the memory.
@@ -40,8 +27,8 @@ type recorded struct {
 }
 
 // newDetector returns nil where none is wanted; a nil detector does nothing.
-func newDetector(m Mutations) *detector {
-	if m == DetectNever || m == DetectInTests && flag.Lookup("test.v") == nil {
+func newDetector(m store.Mutations) *detector {
+	if m == store.DetectNever || m == store.DetectInTests && flag.Lookup("test.v") == nil {
 		return nil
 	}
 	return &detector{copies: map[*Entry]recorded{}}

@@ -5,6 +5,7 @@ package core
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -14,19 +15,10 @@ import (
 	"github.com/slipway-dev/slipway/store"
 )
 
-// Options configure a store. The zero value works.
-type Options struct {
-	History   History
-	Mutations Mutations
-	// Logger gets what no caller can be told, such as a lease that could not be
-	// ended yet; nil discards it.
-	Logger *slog.Logger
-}
-
 // Store implements the contract over tables.
 type Store struct {
 	newTable func(*store.Schema) Table
-	opts     Options
+	opts     store.Options
 
 	revision atomic.Uint64            // the latest committed
 	kinds    atomic.Pointer[registry] // the registered kinds
@@ -71,16 +63,19 @@ type table struct {
 }
 
 // New returns an empty store whose tables are made by newTable.
-func New(newTable func(*store.Schema) Table, opts Options) *Store {
+func New(newTable func(*store.Schema) Table, opts store.Options) *Store {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.History.Revisions == 0 {
+		opts.History.Revisions = defaultRevisions
 	}
 	s := &Store{
 		newTable: newTable,
 		opts:     opts,
 		done:     make(chan struct{}),
 		dormant:  map[store.KindName]*table{},
-		history:  history{limits: opts.History.withDefaults()},
+		history:  history{limits: opts.History},
 		leases:   newLeases(),
 		mutation: newDetector(opts.Mutations),
 	}
@@ -123,6 +118,7 @@ func (s *Store) Register(schema *store.Schema) error {
 	t.changed.Store(revision)
 	if old := s.dormant[schema.KindName]; old != nil {
 		delete(s.dormant, schema.KindName)
+		s.history.bytes -= old.log.retained()
 		s.tables = slices.DeleteFunc(s.tables, func(t *table) bool { return t == old })
 	}
 	s.tables = append(s.tables, t)
@@ -138,7 +134,7 @@ func (s *Store) adopt(t *table) error {
 		return nil
 	}
 	var failed error
-	var converted []*Entry
+	var former, converted []*Entry
 	old.rows.View().Ascend("", store.Key{}, func(e *Entry) bool {
 		next := &Entry{Object: e.Object, Key: e.Key, Revision: e.Revision}
 		if !t.schema.Is(e.Object) {
@@ -147,17 +143,37 @@ func (s *Store) adopt(t *table) error {
 		if failed == nil {
 			failed = checkScope(t.schema, next.Key)
 		}
-		converted = append(converted, next)
+		former, converted = append(former, e), append(converted, next)
 		return failed == nil
 	})
 	if failed != nil {
 		return failed
 	}
-	for _, e := range converted {
-		t.rows.Replace(nil, e)
+	if err := s.fill(t, converted); err != nil {
+		return err
+	}
+	for i, e := range converted {
+		s.mutation.forget(former[i])
 		s.mutation.record(t.schema, e)
 	}
 	s.leases.move(old, t)
+	return nil
+}
+
+// fill puts the entries into the new table. It is the first to call the kind's
+// functions on them that a commit relies on not to panic.
+func (s *Store) fill(t *table, entries []*Entry) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: on an object that the store holds: %v", store.ErrHookPanic, r)
+		}
+	}()
+	for _, e := range entries {
+		if s.history.limits.Bytes > 0 {
+			t.schema.Size(e.Object)
+		}
+		t.rows.Replace(nil, e)
+	}
 	return nil
 }
 

@@ -5,13 +5,13 @@ package deep
 import "reflect"
 
 // Copy returns a copy of v that shares nothing with it that can be reached
-// through exported fields. Unexported fields are copied as an assignment does,
-// so that values such as time.Time stay whole. Values must not be cyclic.
+// through exported fields, those that an embedded struct lends included.
+// Unexported fields are copied as an assignment does, so that values such as
+// time.Time stay whole; so are embedded pointers to unexported types, functions,
+// channels, and what the keys of maps refer to. Values must not be cyclic.
 func Copy[T any](v T) T {
-	out := reflect.New(reflect.TypeFor[T]()).Elem()
-	out.Set(reflect.ValueOf(&v).Elem())
-	separate(out)
-	return out.Interface().(T)
+	separate(reflect.ValueOf(&v).Elem())
+	return v
 }
 
 // separate replaces what v refers to by copies. v must be settable.
@@ -34,8 +34,10 @@ func separate(v reflect.Value) {
 		separate(fresh)
 		v.Set(fresh)
 	case reflect.Struct:
-		for i := range v.NumField() {
-			if f := v.Field(i); f.CanSet() {
+		for i, n := 0, v.NumField(); i < n; i++ { // v.Fields would describe each field too
+			// A struct that is embedded under an unexported name can't be set, but
+			// its exported fields can.
+			if f := v.Field(i); f.CanSet() || f.Kind() == reflect.Struct {
 				separate(f)
 			}
 		}

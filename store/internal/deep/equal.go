@@ -13,8 +13,8 @@ import (
 // Equal reports whether a and b hold the same value. It differs from
 // [reflect.DeepEqual] in two ways: times are equal if they are the same
 // instant, and the common map and slice types take a fast path without
-// allocation (a 1 KB pod with three maps: 0.6 µs and no allocation, against
-// 3.5 µs and 40).
+// allocation (an object of 1.5 KB with three maps: 1.2 µs and no allocation,
+// against 3.7 µs and 18: BenchmarkEqual).
 //
 // Like DeepEqual it tells nil from empty, and functions are equal only if both
 // are nil. Values must not be cyclic.
@@ -136,6 +136,12 @@ func diff(path string, a, b reflect.Value) string {
 	switch {
 	case a.Kind() == reflect.Pointer && !a.IsNil() && !b.IsNil():
 		return diff(path, a.Elem(), b.Elem())
+	case a.Kind() == reflect.Interface && !a.IsNil() && !b.IsNil():
+		a, b = a.Elem(), b.Elem()
+		if a.Type() == b.Type() {
+			return diff(path, a, b)
+		}
+		return fmt.Sprintf("%s: %v (%s) != %v (%s)", path, a, a.Type(), b, b.Type())
 	case a.Kind() == reflect.Struct && a.Type() != timeType:
 		for i := range a.NumField() {
 			if d := diff(join(path, a.Type().Field(i).Name), a.Field(i), b.Field(i)); d != "" {

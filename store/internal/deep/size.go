@@ -34,7 +34,7 @@ func beyond(v reflect.Value) int {
 		return int(v.Elem().Type().Size()) + beyond(v.Elem())
 	case reflect.Struct:
 		n := 0
-		for i := range v.NumField() {
+		for i, fields := 0, v.NumField(); i < fields; i++ { // v.Fields would describe each field too
 			n += beyond(v.Field(i))
 		}
 		return n
