@@ -366,6 +366,9 @@ func (s *storm) follow(rec *record, g guarantee, r *rand.Rand) {
 				s.Errorf("watch from %d: %v", opts.From, err)
 				return
 			}
+			if now, err := s.st.Revision(s.ctx); err == nil && now < ev.Revision {
+				s.Errorf("an event of %d is delivered while reads see %d", ev.Revision, now)
+			}
 			rec.events = append(rec.events, ev)
 			if ev.Object != nil && ev.Object.Name == "end" {
 				return

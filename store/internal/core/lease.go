@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/slipway-dev/slipway/store"
@@ -119,25 +120,38 @@ func (s *Store) KeepAlive(ctx context.Context, id store.LeaseID) error {
 // Revoke implements [store.Leaser].
 func (s *Store) Revoke(ctx context.Context, id store.LeaseID) error {
 	fail := func(err error) error { return &store.Error{Op: "revoke a lease", Err: err} }
+	if err := s.usable(ctx); err != nil {
+		return fail(err)
+	}
+	s.mu.Lock()
+	err := s.leases.held(id)
+	l := s.leases.byID[id]
+	if err == nil {
+		l.deadline = time.Now() // nothing joins it any more, so that it can't be put off for ever
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return fail(err)
+	}
 	for attempt := 0; ; attempt++ {
+		switch err := s.endLease(l, true); {
+		case err == nil || err == errStale && s.leases.ended(l, &s.mu):
+			return nil
+		case err != errStale:
+			return fail(err)
+		}
+		pause(ctx, attempt)
 		if err := s.usable(ctx); err != nil {
 			return fail(err)
 		}
-		s.mu.Lock()
-		err := s.leases.held(id)
-		l := s.leases.byID[id]
-		s.mu.Unlock()
-		if err != nil {
-			return fail(err)
-		}
-		if err = s.endLease(l, true); err != errStale {
-			if err != nil {
-				err = fail(err)
-			}
-			return err
-		}
-		pause(ctx, attempt)
 	}
+}
+
+// ended reports whether the lease has ended, by whomever.
+func (l *leases) ended(which *lease, mu *sync.Mutex) bool {
+	mu.Lock()
+	defer mu.Unlock()
+	return l.byID[which.ID] != which
 }
 
 // keepLeases ends leases whose time is up, until the store closes.
