@@ -1,0 +1,649 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package schedule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/bits"
+	"slices"
+)
+
+// Cycle is the attempt to find a node for one pod: what plugins get to see. It
+// is valid only while a plugin's method runs.
+type Cycle struct {
+	Pod *Pod
+
+	cluster *Cluster
+	table   *table
+	class   *class
+	profile *profile
+	state   State
+
+	skipFilter []bool // by filter
+	skipScore  []bool // by score
+	full       bool   // compute every score, also those that are the same for all nodes
+	narrowed   bool
+	narrow     []uint64
+	at         place // what is running, for errors
+
+	words    []uint64 // the rows that are left
+	feasible Rows
+	scratch  []uint64
+	touched  []uint64
+	raw      [][]int64 // by score: of scores that are not in the cached sum
+	total    []int64
+	tmp      []int64
+	active   []int // scores to add to the cached sum
+	once     rowCache
+	cache    *rowCache
+	spread   spreadState
+	seen     []bool // scratch of PodTopologySpread, by domain
+}
+
+// place says which plugin runs, where, and on which node.
+type place struct {
+	plugin string
+	point  string
+	row    int32
+}
+
+// State returns what the plugins remember about this pod, up to PostBind.
+func (c *Cycle) State() *State { return &c.state }
+
+// Node returns the node of a row.
+func (c *Cycle) Node(row int) NodeInfo { return NodeInfo{c.table, int32(row)} }
+
+// Nodes counts the nodes there are.
+func (c *Cycle) Nodes() int { return c.table.liveRows }
+
+// Feasible returns the nodes that passed the filters; from PreScore on.
+func (c *Cycle) Feasible() *Rows { return &c.feasible }
+
+// Narrow leaves only the named nodes to consider; from PreFilter. Calls add up:
+// a node must be named in each.
+func (c *Cycle) Narrow(names ...string) {
+	set := make([]uint64, len(c.table.blocks))
+	for _, name := range names {
+		if row, ok := c.table.names.get(name); ok && (!c.narrowed || c.narrow[row/blockRows]>>(row%blockRows)&1 != 0) {
+			set[row/blockRows] |= 1 << (row % blockRows)
+		}
+	}
+	c.narrow, c.narrowed = set, true
+}
+
+// begin makes the cycle ready for a pod.
+func (c *Cycle) begin(pod *Pod, x *class, p *profile) {
+	t := c.table
+	c.Pod, c.class, c.profile = pod, x, p
+	c.state = State{}
+	c.full, c.narrowed = false, false
+	c.at = place{row: noRow}
+	c.skipFilter = resize(c.skipFilter, len(p.filters))
+	clear(c.skipFilter)
+	c.skipScore = resize(c.skipScore, len(p.scores))
+	clear(c.skipScore)
+	c.words = resize(c.words, len(t.blocks))
+	c.scratch = resize(c.scratch, len(t.blocks))
+	c.tmp = resize(c.tmp, t.rows)
+	c.total = resize(c.total, t.rows)
+	for len(c.raw) < len(p.scores) {
+		c.raw = append(c.raw, nil)
+	}
+	c.feasible = Rows{}
+	c.active = c.active[:0]
+}
+
+func resize[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n, n+n/4)
+	}
+	return s[:n]
+}
+
+// run does the work of a cycle up to the choice of a node. A panic of a plugin
+// becomes a [*PluginError].
+func (c *Cycle) run() (row int32, err error) {
+	defer c.catch(&err)
+	if err := c.preFilter(); err != nil {
+		return noRow, err
+	}
+	if err := c.filter(); err != nil {
+		return noRow, err
+	}
+	if err := c.score(); err != nil {
+		return noRow, err
+	}
+	return c.pick(), nil
+}
+
+func (c *Cycle) catch(err *error) {
+	if c.at.plugin == "" {
+		return
+	}
+	if v := recover(); v != nil {
+		cause, ok := v.(error)
+		if !ok {
+			cause = fmt.Errorf("%v", v)
+		}
+		*err = c.failure(fmt.Errorf("panic: %w", cause))
+	}
+}
+
+// failure blames the plugin that is running.
+func (c *Cycle) failure(err error) error {
+	e := &PluginError{Plugin: c.at.plugin, Point: c.at.point, Pod: c.Pod.String(), Err: err}
+	if c.at.row != noRow {
+		e.Node = c.table.node(c.at.row).Name
+	}
+	return e
+}
+
+func (c *Cycle) failed(s *Status) error {
+	if s.Err != nil {
+		return c.failure(s.Err)
+	}
+	return c.failure(errors.New(s.String()))
+}
+
+// enter notes which plugin is about to run.
+func (c *Cycle) enter(plugin, point string) { c.at = place{plugin, point, noRow} }
+
+// preFilter runs the PreFilter plugins. A refusal is a [*FitError].
+func (c *Cycle) preFilter() error {
+	for i := range c.profile.preFilters {
+		p := &c.profile.preFilters[i]
+		c.enter(p.Name(), "PreFilter")
+		s := p.PreFilter(c)
+		switch {
+		case s == nil || s.Code == Success:
+		case s.Code == Skip:
+			if p.filter >= 0 {
+				c.skipFilter[p.filter] = true
+			}
+		case s.Rejected():
+			return &FitError{c.Pod, c.refusedBy(p.Name(), s)}
+		default:
+			return c.failed(s)
+		}
+	}
+	return nil
+}
+
+// filter finds the feasible nodes. If there are none it says nothing about why:
+// [Cycle.diagnose] does.
+func (c *Cycle) filter() error {
+	if err := c.preScore(true); err != nil {
+		return err
+	}
+	if err := c.updateCache(); err != nil {
+		return err
+	}
+	copy(c.words, c.cache.mask)
+	rows := Rows{words: c.words}
+	if c.narrowed {
+		rows.and(c.narrow)
+	}
+	for i := range c.profile.filters {
+		if f := &c.profile.filters[i]; !f.local && !c.skipFilter[i] {
+			if err := c.filterRows(f, &rows); err != nil {
+				return err
+			}
+		}
+	}
+	if err := c.filterNominated(&rows); err != nil {
+		return err
+	}
+	c.feasible = rows
+	for _, w := range c.words {
+		if w != 0 {
+			return nil
+		}
+	}
+	d, err := c.diagnose(nil)
+	if err != nil {
+		return err
+	}
+	return &FitError{c.Pod, d}
+}
+
+// filterRows applies one filter to all rows that are left.
+func (c *Cycle) filterRows(f *filterSlot, rows *Rows) error {
+	c.enter(f.name, "Filter")
+	if f.rows != nil {
+		f.rows.FilterRows(c, rows)
+		return nil
+	}
+	for row := range rows.All() {
+		c.at.row = int32(row)
+		s := f.Filter(c, NodeInfo{c.table, int32(row)})
+		if s == nil || s.Code == Success {
+			continue
+		}
+		if !s.Rejected() {
+			return c.failed(s)
+		}
+		rows.Remove(row)
+	}
+	c.at.row = noRow
+	return nil
+}
+
+// filterRow asks all filters about one row and returns the first refusal, with
+// the number of the filter.
+func (c *Cycle) filterRow(row int32) (int, *Status, error) {
+	for i := range c.profile.filters {
+		if c.skipFilter[i] {
+			continue
+		}
+		f := &c.profile.filters[i]
+		c.at = place{f.name, "Filter", row}
+		if s := f.Filter(c, NodeInfo{c.table, row}); s.Rejected() {
+			return i, s, nil
+		} else if s.code() != Success {
+			return i, s, c.failed(s)
+		}
+	}
+	return -1, nil, nil
+}
+
+// filterNominated looks again at the nodes where room is being made for other
+// pods of at least the same priority: the pod must fit with these in place too.
+func (c *Cycle) filterNominated(rows *Rows) error {
+	for _, row := range c.cluster.nominated.rows {
+		if !rows.Has(int(row)) {
+			continue
+		}
+		fits := true
+		err := c.withNominated(row, func() error {
+			_, s, err := c.filterRow(row)
+			fits = s == nil
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if !fits {
+			rows.Remove(int(row))
+		}
+	}
+	return nil
+}
+
+// preScore runs the PreScore plugins of the local scores, or of the others.
+func (c *Cycle) preScore(local bool) error {
+	for i := range c.profile.scores {
+		s := &c.profile.scores[i]
+		if s.local != local || s.preScore == nil {
+			continue
+		}
+		c.enter(s.name, "PreScore")
+		st := s.preScore.PreScore(c)
+		switch {
+		case st == nil || st.Code == Success:
+		case st.Code == Skip:
+			c.skipScore[i] = true
+		default:
+			return c.failed(st)
+		}
+	}
+	return nil
+}
+
+// score rates the feasible nodes: afterwards the total of each is the cached sum
+// plus the active scores.
+func (c *Cycle) score() error {
+	if err := c.preScore(false); err != nil {
+		return err
+	}
+	c.active = c.active[:0]
+	for i := range c.profile.scores {
+		s := &c.profile.scores[i]
+		if c.skipScore[i] || s.plain() {
+			continue
+		}
+		if s.column >= 0 {
+			c.raw[i] = c.cache.raw[s.column]
+		} else {
+			c.raw[i] = resize(c.raw[i], c.table.rows)
+			if err := c.scoreRows(s, &c.feasible, c.raw[i]); err != nil {
+				return err
+			}
+		}
+		c.active = append(c.active, i)
+	}
+	if len(c.active) == 0 {
+		return nil
+	}
+	c.sum()
+	for _, i := range c.active {
+		if err := c.addScore(&c.profile.scores[i], c.raw[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scoreRows has one plugin rate the rows.
+func (c *Cycle) scoreRows(s *scoreSlot, rows *Rows, out []int64) error {
+	c.enter(s.name, "Score")
+	if s.rows != nil {
+		s.rows.ScoreRows(c, rows, out)
+		return nil
+	}
+	for row := range rows.All() {
+		c.at.row = int32(row)
+		v, st := s.Score(c, NodeInfo{c.table, int32(row)})
+		if st.code() != Success {
+			return c.failed(st)
+		}
+		out[row] = v
+	}
+	c.at.row = noRow
+	return nil
+}
+
+// sum begins the totals with the cached sums.
+func (c *Cycle) sum() {
+	for i, w := range c.words {
+		base := i * blockRows
+		for ; w != 0; w &= w - 1 {
+			row := base + bits.TrailingZeros64(w)
+			c.total[row] = int64(c.cache.sum[row])
+		}
+	}
+}
+
+// addScore normalises a plugin's scores and adds them to the totals.
+func (c *Cycle) addScore(s *scoreSlot, raw []int64) error {
+	switch {
+	case s.scale != nil:
+		return c.addScaled(s, raw)
+	case s.normalize != nil:
+		c.enter(s.name, "NormalizeScore")
+		if s.local { // the column is cached: leave it as it is
+			copy(c.tmp, raw)
+			raw = c.tmp
+		}
+		if st := s.normalize.NormalizeScore(c, &c.feasible, raw); st.code() != Success {
+			return c.failed(st)
+		}
+	}
+	for row := range c.feasible.All() {
+		if err := c.inRange(s, int32(row), raw[row]); err != nil {
+			return err
+		}
+		c.total[row] += s.weight * raw[row]
+	}
+	return nil
+}
+
+func (c *Cycle) inRange(s *scoreSlot, row int32, v int64) error {
+	if v >= MinScore && v <= MaxScore {
+		return nil
+	}
+	c.at = place{s.name, "Score", row}
+	return c.failure(fmt.Errorf("score %d is not from %d to %d", v, MinScore, MaxScore))
+}
+
+// scaleTable bounds the spread of raw scores for which the normalised ones are
+// tabulated: one division per distinct score in place of one per node.
+const scaleTable = 1024
+
+func (c *Cycle) addScaled(s *scoreSlot, raw []int64) error {
+	c.enter(s.name, "NormalizeScore")
+	least, greatest := c.bounds(raw)
+	if greatest-least < scaleTable && greatest-least >= 0 {
+		var byScore [scaleTable]int64
+		for i := range greatest - least + 1 {
+			v := s.scale.NormalizeRange(least+i, least, greatest)
+			if v < MinScore || v > MaxScore {
+				return c.failure(fmt.Errorf("score %d, from %d, is not from %d to %d", v, least+i, MinScore, MaxScore))
+			}
+			byScore[i] = v * s.weight
+		}
+		for i, w := range c.words {
+			base := i * blockRows
+			for ; w != 0; w &= w - 1 {
+				row := base + bits.TrailingZeros64(w)
+				c.total[row] += byScore[(raw[row]-least)&(scaleTable-1)]
+			}
+		}
+		return nil
+	}
+	for row := range c.feasible.All() {
+		v := s.scale.NormalizeRange(raw[row], least, greatest)
+		if err := c.inRange(s, int32(row), v); err != nil {
+			return err
+		}
+		c.total[row] += s.weight * v
+	}
+	return nil
+}
+
+// bounds returns the least and greatest score of a feasible node.
+func (c *Cycle) bounds(raw []int64) (least, greatest int64) {
+	first := true
+	for i, w := range c.words {
+		base := i * blockRows
+		for ; w != 0; w &= w - 1 {
+			v := raw[base+bits.TrailingZeros64(w)]
+			if first {
+				least, greatest, first = v, v, false
+			}
+			least, greatest = min(least, v), max(greatest, v)
+		}
+	}
+	return least, greatest
+}
+
+// pick chooses one of the nodes with the greatest total, each with the same
+// probability.
+func (c *Cycle) pick() int32 {
+	if len(c.active) == 0 {
+		return pickCached(c)
+	}
+	best, ties := int64(-1), 0
+	for i, w := range c.words {
+		if w == 0 {
+			continue
+		}
+		top, n := blockTop(c.total, i, w)
+		switch {
+		case top > best:
+			best, ties = top, n
+		case top == best:
+			ties += n
+		}
+	}
+	return nth(c, c.total, best, ties, func(int) bool { return true })
+}
+
+// pickCached is pick when the cached sums are the totals. It looks only at blocks
+// whose best row could win, and knows the best of those that lost no row to a
+// filter: a few operations per 64 nodes.
+func pickCached(c *Cycle) int32 {
+	k := c.cache
+	best, ties := int32(-1), 0
+	for i, w := range c.words {
+		if w == 0 || k.top[i] < best {
+			continue
+		}
+		top, n := k.top[i], int(k.ties[i])
+		if w != k.mask[i] {
+			top, n = blockTop(k.sum, i, w)
+		}
+		switch {
+		case top > best:
+			best, ties = top, n
+		case top == best:
+			ties += n
+		}
+	}
+	return nth(c, k.sum, best, ties, func(i int) bool { return k.top[i] >= best })
+}
+
+// blockTop returns the greatest total of the rows w of a block, and how many
+// have it.
+func blockTop[T int32 | int64](total []T, block int, w uint64) (T, int) {
+	base := block * blockRows
+	best, ties := T(-1), 0
+	if w == ^uint64(0) { // without branches that depend on the totals
+		rows := total[base:][:blockRows]
+		for _, v := range rows {
+			best = max(best, v)
+		}
+		for _, v := range rows {
+			if v == best {
+				ties++
+			}
+		}
+		return best, ties
+	}
+	for m := w; m != 0; m &= m - 1 {
+		best = max(best, total[base+bits.TrailingZeros64(m)])
+	}
+	for m := w; m != 0; m &= m - 1 {
+		if total[base+bits.TrailingZeros64(m)] == best {
+			ties++
+		}
+	}
+	return best, ties
+}
+
+// nth returns one of the ties rows whose total is best, drawn by lot; only blocks
+// that may holds of can have one.
+func nth[T int32 | int64](c *Cycle, total []T, best T, ties int, may func(block int) bool) int32 {
+	skip := 0
+	if ties > 1 {
+		skip = c.cluster.rand.IntN(ties)
+	}
+	for i, w := range c.words {
+		if w == 0 || !may(i) {
+			continue
+		}
+		base := i * blockRows
+		for ; w != 0; w &= w - 1 {
+			row := base + bits.TrailingZeros64(w)
+			if total[row] != best {
+				continue
+			}
+			if skip == 0 {
+				return int32(row)
+			}
+			skip--
+		}
+	}
+	return noRow
+}
+
+// withNominated calls f while the pods that are nominated for the row, and come
+// before this one, are on it.
+func (c *Cycle) withNominated(row int32, f func() error) error {
+	var guests []*placed
+	for _, p := range c.cluster.nominated.on(row) {
+		if p.pod.Priority >= c.Pod.Priority && p.pod.key() != c.Pod.key() {
+			guests = append(guests, p)
+		}
+	}
+	if len(guests) == 0 {
+		return f()
+	}
+	for _, p := range guests {
+		c.cluster.put(p)
+	}
+	defer func() {
+		for _, p := range slices.Backward(guests) {
+			c.cluster.take(p)
+		}
+	}()
+	if err := c.extend(row, guests, true); err != nil {
+		return err
+	}
+	err := f()
+	return errors.Join(err, c.extend(row, guests, false))
+}
+
+// extend tells the plugins that keep counts of their own about pods that come
+// to a row or leave it, for the time of a trial.
+func (c *Cycle) extend(row int32, pods []*placed, add bool) error {
+	for _, x := range c.profile.extensions {
+		for _, p := range pods {
+			var s *Status
+			c.at = place{x.name, "AddPod", row}
+			if add {
+				s = x.AddPod(c, p.pod, NodeInfo{c.table, row})
+			} else {
+				c.at.point = "RemovePod"
+				s = x.RemovePod(c, p.pod, NodeInfo{c.table, row})
+			}
+			if s.code() != Success {
+				return c.failed(s)
+			}
+		}
+	}
+	return nil
+}
+
+// runReserve calls the Reserve plugins, and takes back what they did if one
+// refuses.
+func (p *profile) runReserve(ctx context.Context, s *State, pod *Pod, node *Node) error {
+	for i, r := range p.reserve {
+		err := guard(r.Name(), "Reserve", pod, node, func() *Status { return r.Reserve(ctx, s, pod, node) })
+		if err != nil {
+			return errors.Join(err, unreserve(ctx, p.reserve[:i+1], s, pod, node))
+		}
+	}
+	return nil
+}
+
+// runUnreserve takes back what the Reserve plugins did, in reverse.
+func (p *profile) runUnreserve(ctx context.Context, s *State, pod *Pod, node *Node) error {
+	return unreserve(ctx, p.reserve, s, pod, node)
+}
+
+func unreserve(ctx context.Context, list []ReservePlugin, s *State, pod *Pod, node *Node) error {
+	var errs []error
+	for _, r := range slices.Backward(list) {
+		errs = append(errs, guard(r.Name(), "Unreserve", pod, node, func() *Status {
+			r.Unreserve(ctx, s, pod, node)
+			return nil
+		}))
+	}
+	return errors.Join(errs...)
+}
+
+// guard calls a plugin and turns its failure or panic into an error that says
+// whose it is.
+func guard(plugin, point string, pod *Pod, node *Node, call func() *Status) (err error) {
+	blame := func(cause error) error {
+		e := &PluginError{Plugin: plugin, Point: point, Pod: pod.String(), Err: cause}
+		if node != nil {
+			e.Node = node.Name
+		}
+		return e
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			cause, ok := v.(error)
+			if !ok {
+				cause = fmt.Errorf("%v", v)
+			}
+			err = blame(fmt.Errorf("panic: %w", cause))
+		}
+	}()
+	switch s := call(); {
+	case s.code() == Success:
+		return nil
+	case s.Err != nil:
+		return blame(s.Err)
+	default:
+		return blame(&statusError{s})
+	}
+}
+
+// statusError is a status other than success as an error.
+type statusError struct{ *Status }
+
+func (e *statusError) Error() string { return e.Status.String() }

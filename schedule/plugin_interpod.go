@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package schedule
+
+import "math/bits"
+
+// InterPodAffinity keeps pods near to or away from others, and prefers nodes where
+// more of what the pod, and the pods already there, would like is so
+// (https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#inter-pod-affinity-and-anti-affinity).
+type InterPodAffinity struct{}
+
+// hardAffinityWeight is what a placed pod's required affinity for the pod at hand
+// counts as a preference: affinity is symmetric, if only softly.
+const hardAffinityWeight = 1
+
+// Name returns "InterPodAffinity".
+func (InterPodAffinity) Name() string { return "InterPodAffinity" }
+
+var (
+	statusAffinityTo  = NewStatus(UnschedulableAndUnresolvable, "node(s) didn't match pod affinity rules")
+	statusAntiTo      = Reject("node(s) didn't match pod anti-affinity rules")
+	statusCarriedAnti = Reject("node(s) didn't satisfy existing pods anti-affinity rules")
+)
+
+// PreFilter leaves the filter out where nobody has required terms.
+func (InterPodAffinity) PreFilter(c *Cycle) *Status {
+	x := c.class
+	if len(x.affinityTo) > 0 || len(x.antiTo) > 0 {
+		return nil
+	}
+	for _, k := range x.carriedAnti {
+		if k.total > 0 {
+			return nil
+		}
+	}
+	return statusSkip
+}
+
+// first reports whether the pod is the first of those that want to be near each
+// other: then it may go anywhere with the right topologies.
+func (x *class) first() bool {
+	if !x.selfAffine {
+		return false
+	}
+	for _, k := range x.affinityTo {
+		if k.total > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Filter refuses nodes in the wrong domains.
+func (InterPodAffinity) Filter(c *Cycle, n NodeInfo) *Status {
+	x := c.class
+	near := true
+	for _, k := range x.affinityTo {
+		d := k.column.of(n.row)
+		if d == absent {
+			return statusAffinityTo
+		}
+		near = near && k.n.get(d) > 0
+	}
+	if !near && !x.first() {
+		return statusAffinityTo
+	}
+	for _, k := range x.antiTo {
+		if k.near(n.row) {
+			return statusAntiTo
+		}
+	}
+	for _, k := range x.carriedAnti {
+		if k.near(n.row) {
+			return statusCarriedAnti
+		}
+	}
+	return nil
+}
+
+// near reports whether the row's domain has a pod that counts.
+func (k *counter) near(row int32) bool {
+	d := k.column.of(row)
+	return d != absent && k.n.get(d) > 0
+}
+
+// FilterRows is Filter for all rows. The counters know which rows have a pod
+// near: a term costs one operation per 64 nodes.
+func (InterPodAffinity) FilterRows(c *Cycle, rows *Rows) {
+	x := c.class
+	if len(x.affinityTo) > 0 && x.first() {
+		for _, k := range x.affinityTo {
+			for row := range rows.All() {
+				if k.column.of(int32(row)) == absent {
+					rows.Remove(row)
+				}
+			}
+		}
+	} else {
+		for _, k := range x.affinityTo {
+			rows.and(k.present)
+		}
+	}
+	for _, k := range x.antiTo {
+		rows.andNot(k.present)
+	}
+	for _, k := range x.carriedAnti {
+		rows.andNot(k.present)
+	}
+}
+
+// PreScore leaves the score out where it is the same for all nodes because there
+// is no pod to be near to or away from.
+func (InterPodAffinity) PreScore(c *Cycle) *Status {
+	for _, list := range [][]weightedCounter{c.class.prefers, c.class.carriedPrefers} {
+		for _, k := range list {
+			if k.total > 0 {
+				return nil
+			}
+		}
+	}
+	return statusSkip
+}
+
+// Score adds the weights of the terms, as often as there are pods for them in the
+// node's domains.
+func (InterPodAffinity) Score(c *Cycle, n NodeInfo) (int64, *Status) {
+	var sum int64
+	for _, k := range c.class.prefers {
+		sum += k.rate(n.row)
+	}
+	for _, k := range c.class.carriedPrefers {
+		sum += k.rate(n.row)
+	}
+	return sum, nil
+}
+
+func (k *weightedCounter) rate(row int32) int64 {
+	if d := k.column.of(row); d != absent {
+		return k.n.get(d) * k.weight
+	}
+	return 0
+}
+
+// ScoreRows is Score for all rows.
+func (InterPodAffinity) ScoreRows(c *Cycle, rows *Rows, scores []int64) {
+	for row := range rows.All() {
+		scores[row] = 0
+	}
+	for _, list := range [][]weightedCounter{c.class.prefers, c.class.carriedPrefers} {
+		for i := range list {
+			if list[i].total > 0 {
+				list[i].rateRows(rows, scores)
+			}
+		}
+	}
+}
+
+// rateRows is rate for all rows.
+func (k *weightedCounter) rateRows(rows *Rows, scores []int64) {
+	ids := k.column.ids
+	for wi, w := range rows.words {
+		base := (rows.first + wi) * blockRows
+		for ; w != 0; w &= w - 1 {
+			row := base + bits.TrailingZeros64(w)
+			if d := ids[row]; d != absent {
+				scores[row] += k.n.get(d) * k.weight
+			}
+		}
+	}
+}
+
+// NormalizeRange maps the least sum to 0 and the greatest to 100.
+func (InterPodAffinity) NormalizeRange(score, least, greatest int64) int64 {
+	if greatest == least {
+		return 0
+	}
+	return int64(float64(MaxScore) * (float64(score-least) / float64(greatest-least)))
+}
