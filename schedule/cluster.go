@@ -25,6 +25,7 @@ type Cluster struct {
 	namespaces map[string]map[string]string
 	sharedNS   bool
 	nominated  nominations
+	evicting   map[string]bool // pods that preemption has chosen, by key
 
 	templates map[string]*template
 	classes   map[*template]*class

@@ -39,7 +39,8 @@ type Cycle struct {
 	once     rowCache
 	cache    *rowCache
 	spread   spreadState
-	seen     []bool // scratch of PodTopologySpread, by domain
+	lower    []*placed // scratch of DefaultPreemption
+	seen     []bool    // scratch of PodTopologySpread, by domain
 }
 
 // place says which plugin runs, where, and on which node.

@@ -188,7 +188,7 @@ func (k *rowCache) reset(t *table, columns int) {
 // that all share for a pod that may be the only one of its kind.
 func (c *Cycle) cacheOf(x *class) *rowCache {
 	i := c.profile.index
-	if i < len(x.caches) && x.caches[i] != nil {
+	if i < len(x.caches) && x.caches[i] != nil && !c.full {
 		k := x.caches[i]
 		c.cluster.clock++
 		k.used = c.cluster.clock

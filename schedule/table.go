@@ -314,8 +314,9 @@ func (x *resourceIndex) id(name string) int {
 // changeLog lists the rows that changed, so that a [class] can bring its
 // cached verdicts up to date without looking at the others.
 type changeLog struct {
-	next uint64 // number of the next entry; the entries kept are the last of them
-	ring []int32
+	next  uint64 // number of the next entry; the entries kept are the last of them
+	ring  []int32
+	muted bool // during a trial, which leaves nothing changed
 }
 
 // logSize bounds what a class can catch up on; one that is further behind
@@ -323,6 +324,9 @@ type changeLog struct {
 const logSize = 4096
 
 func (l *changeLog) add(row int32) {
+	if l.muted {
+		return
+	}
 	if l.ring == nil {
 		l.ring = make([]int32, logSize)
 	}
