@@ -19,8 +19,9 @@ var seedFlag = flag.Uint64("seed", 0, "repeat the property tests with this seed 
 // random makes clusters small enough that rules meet each other.
 type random struct {
 	*rand.Rand
-	ref  *refCluster
-	next int
+	ref   *refCluster
+	forks []*schedule.Cluster // left behind
+	next  int
 }
 
 func (r *random) chance(percent int) bool { return r.IntN(100) < percent }
@@ -247,6 +248,7 @@ func agreeOn(t *testing.T, seed uint64) bool {
 			t.Logf("seed %d, step %d", seed, step)
 			return false
 		}
+		disturb(t, r)
 		c = change(t, c, r, p)
 	}
 	return true
@@ -327,7 +329,24 @@ func fork(t *testing.T, c *schedule.Cluster, r *random) *schedule.Cluster {
 			break
 		}
 	}
+	r.forks = append(r.forks, spoil)
+	if r.chance(50) { // a change before the first question
+		return change(t, keep, r, r.pod())
+	}
 	return keep
+}
+
+// disturb changes a fork that was left behind: nobody else may notice.
+func disturb(t *testing.T, r *random) {
+	if len(r.forks) == 0 {
+		return
+	}
+	f := pickOne(r, r.forks...)
+	for n := range f.Nodes() {
+		p := r.pod()
+		p.NodeName = n.Node().Name
+		must(t, f.AddPod(p))
+	}
 }
 
 func compare(t *testing.T, c *schedule.Cluster, ref *refCluster, p *schedule.Pod) bool {
