@@ -343,6 +343,9 @@ func disturb(t *testing.T, r *random) {
 	}
 	f := pickOne(r, r.forks...)
 	for n := range f.Nodes() {
+		if r.chance(80) {
+			continue
+		}
 		p := r.pod()
 		p.NodeName = n.Node().Name
 		must(t, f.AddPod(p))
