@@ -10,12 +10,14 @@ import "fmt"
 type class struct {
 	t *template
 
-	affinity  *nodeMatcher // nil: any node
-	preferred []weightedTests
-	requests  []request
-	lacks     map[lackKey]*Status
-	taints    []taintVerdict // by taint set, as far as asked
-	images    []*imageColumn
+	affinity    *nodeMatcher // nil: any node
+	preferred   []weightedTests
+	requests    []request
+	lacks       map[lackKey]*Status // for several resources at once
+	lastLackKey lackKey
+	lastLack    *Status
+	taints      []taintVerdict // by taint set, as far as asked
+	images      []*imageColumn
 
 	placed int // pods of the class that are on nodes
 

@@ -33,6 +33,8 @@ type Cluster struct {
 	withTerms int  // placed pods that matter to the affinity of others
 	partial   bool // counters know only some of the placed pods' templates; see derive
 	derived   bool
+	index     map[*template][]int32 // see byTemplate
+	indexed   uint64
 
 	caches []cacheSlot
 	clock  uint64

@@ -13,7 +13,8 @@ import (
 // its data is replaced, so that others may keep a pointer to it.
 type column struct {
 	*columnData
-	shared bool // with a fork: copy before writing
+	shared bool       // with a fork: copy before writing
+	sets   [][]uint64 // by value: the rows that have it; see rowSets
 }
 
 type columnData struct {
@@ -37,7 +38,7 @@ const nameKey = "metadata.name/"
 
 func (c *column) fork() *column {
 	c.shared = true
-	return &column{c.columnData, true}
+	return &column{columnData: c.columnData, shared: true}
 }
 
 // write makes the data its own.
@@ -77,6 +78,7 @@ func (c *column) set(row, id int32) {
 		return
 	}
 	c.write()
+	c.sets = nil
 	for len(c.ids) <= int(row) {
 		c.ids = append(c.ids, absent)
 	}
@@ -88,6 +90,28 @@ func (c *column) set(row, id int32) {
 	if id != absent {
 		c.members[id] = append(c.members[id], row)
 	}
+}
+
+// coarse is the number of values up to which a column is worth having as sets of
+// rows: then what holds for a whole domain is done by words, not by rows.
+const coarse = 64
+
+// rowSets returns the rows of each value, or nil if there are too many values.
+func (c *column) rowSets() [][]uint64 {
+	if len(c.values) > coarse {
+		return nil
+	}
+	if len(c.sets) != len(c.values) {
+		words := (len(c.ids) + blockRows - 1) / blockRows
+		c.sets = make([][]uint64, len(c.values))
+		for v := range c.sets {
+			c.sets[v] = make([]uint64, words)
+			for _, row := range c.members[v] {
+				c.sets[v][row/blockRows] |= 1 << (row % blockRows)
+			}
+		}
+	}
+	return c.sets
 }
 
 // of returns the value number of a row.

@@ -212,33 +212,43 @@ func (c *Cluster) chosen(all []podSelector, t *template) bool {
 
 // count counts the nodes, and the pods that are placed already.
 func (c *Cluster) count(k *counter) {
-	lookAtPods := k.kind == countMatching && c.mayMatch(k)
-	if !lookAtPods && k.eligible == nil {
-		return
-	}
-	known := map[*template]bool{}
-	for row := range int32(c.table.rows) {
-		b, i := c.table.at(row)
-		if b.node[i] == nil {
-			continue
-		}
-		pods := int32(0)
-		if lookAtPods {
-			for _, p := range b.pods[i] {
-				match, ok := known[p.t]
-				if !ok {
-					match = c.chosen(k.all, p.t)
-					known[p.t] = match
-				}
-				if match {
-					pods++
-				}
+	if k.eligible != nil {
+		for row := range int32(c.table.rows) {
+			if c.table.node(row) != nil {
+				k.visit(c.table, row, 0, 1)
 			}
 		}
-		if pods > 0 || k.eligible != nil {
-			k.visit(c.table, row, pods, 1)
+	}
+	if k.kind != countMatching || !c.mayMatch(k) {
+		return
+	}
+	for t, rows := range c.byTemplate() {
+		if !c.chosen(k.all, t) {
+			continue
+		}
+		for _, row := range rows {
+			if c.table.node(row) != nil {
+				k.add(c.table, row, 1)
+			}
 		}
 	}
+}
+
+// byTemplate lists the rows of the placed pods by template. It is kept while
+// several counters are made in a row.
+func (c *Cluster) byTemplate() map[*template][]int32 {
+	if c.index != nil && c.indexed == c.table.log.next && !c.table.log.muted {
+		return c.index
+	}
+	c.index, c.indexed = map[*template][]int32{}, c.table.log.next
+	for _, b := range c.table.blocks {
+		for i := range b.pods {
+			for _, p := range b.pods[i] {
+				c.index[p.t] = append(c.index[p.t], p.row)
+			}
+		}
+	}
+	return c.index
 }
 
 // mayMatch is false if no pod placed so far is chosen, which saves looking.

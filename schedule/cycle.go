@@ -35,10 +35,15 @@ type Cycle struct {
 	raw      [][]int64 // by score: of scores that are not in the cached sum
 	total    []int64
 	tmp      []int64
-	active   []int // scores to add to the cached sum
+	active   []int   // scores to add to the cached sum
+	bonuses  []bonus // the same, normalised
+	tables   []*[scaleTable]int64
+	columns  [][]int64
+	tops     []int64 // by block: the best total, or -1
 	once     rowCache
 	cache    *rowCache
 	spread   spreadState
+	allowed  []uint64  // scratch of PodTopologySpread
 	lower    []*placed // scratch of DefaultPreemption
 	seen     []bool    // scratch of PodTopologySpread, by domain
 }
@@ -314,12 +319,9 @@ func (c *Cycle) score() error {
 		}
 		c.active = append(c.active, i)
 	}
-	if len(c.active) == 0 {
-		return nil
-	}
-	c.sum()
+	c.bonuses = c.bonuses[:0]
 	for _, i := range c.active {
-		if err := c.addScore(&c.profile.scores[i], c.raw[i]); err != nil {
+		if err := c.addBonus(&c.profile.scores[i], c.raw[i]); err != nil {
 			return err
 		}
 	}
@@ -345,23 +347,40 @@ func (c *Cycle) scoreRows(s *scoreSlot, rows *Rows, out []int64) error {
 	return nil
 }
 
-// sum begins the totals with the cached sums.
-func (c *Cycle) sum() {
-	for i, w := range c.words {
-		base := i * blockRows
-		for ; w != 0; w &= w - 1 {
-			row := base + bits.TrailingZeros64(w)
-			c.total[row] = int64(c.cache.sum[row])
-		}
-	}
+// bonus is one plugin's contribution to the totals.
+type bonus struct {
+	raw     []int64            // by row
+	least   int64              // of them
+	byScore *[scaleTable]int64 // weighted and normalised, by raw score above the least; nil: raw is so already
+	most    int64              // that it can be
 }
 
-// addScore normalises a plugin's scores and adds them to the totals.
-func (c *Cycle) addScore(s *scoreSlot, raw []int64) error {
-	switch {
-	case s.scale != nil:
-		return c.addScaled(s, raw)
-	case s.normalize != nil:
+// of returns the contribution to a row.
+func (b *bonus) of(row int) int64 {
+	if b.byScore == nil {
+		return b.raw[row]
+	}
+	return b.byScore[(b.raw[row]-b.least)&(scaleTable-1)]
+}
+
+// scaleTable bounds the spread of raw scores for which the normalised ones are
+// tabulated: one division per distinct score in place of one per node.
+const scaleTable = 1024
+
+// addBonus normalises a plugin's scores. Those that are the same for all nodes
+// are left out, unless all are wanted.
+func (c *Cycle) addBonus(s *scoreSlot, raw []int64) error {
+	if s.scale != nil {
+		least, greatest := c.bounds(raw)
+		if least == greatest && !c.full {
+			return nil
+		}
+		if greatest-least < scaleTable && greatest-least >= 0 {
+			return c.tabulate(s, raw, least, greatest)
+		}
+		return c.normalized(s, raw, func(row int) int64 { return s.scale.NormalizeRange(raw[row], least, greatest) })
+	}
+	if s.normalize != nil {
 		c.enter(s.name, "NormalizeScore")
 		if s.local { // the column is cached: leave it as it is
 			copy(c.tmp, raw)
@@ -371,13 +390,7 @@ func (c *Cycle) addScore(s *scoreSlot, raw []int64) error {
 			return c.failed(st)
 		}
 	}
-	for row := range c.feasible.All() {
-		if err := c.inRange(s, int32(row), raw[row]); err != nil {
-			return err
-		}
-		c.total[row] += s.weight * raw[row]
-	}
-	return nil
+	return c.normalized(s, raw, func(row int) int64 { return raw[row] })
 }
 
 func (c *Cycle) inRange(s *scoreSlot, row int32, v int64) error {
@@ -388,38 +401,39 @@ func (c *Cycle) inRange(s *scoreSlot, row int32, v int64) error {
 	return c.failure(fmt.Errorf("score %d is not from %d to %d", v, MinScore, MaxScore))
 }
 
-// scaleTable bounds the spread of raw scores for which the normalised ones are
-// tabulated: one division per distinct score in place of one per node.
-const scaleTable = 1024
-
-func (c *Cycle) addScaled(s *scoreSlot, raw []int64) error {
+// tabulate adds a bonus whose normalised scores are in a table.
+func (c *Cycle) tabulate(s *scoreSlot, raw []int64, least, greatest int64) error {
 	c.enter(s.name, "NormalizeScore")
-	least, greatest := c.bounds(raw)
-	if greatest-least < scaleTable && greatest-least >= 0 {
-		var byScore [scaleTable]int64
-		for i := range greatest - least + 1 {
-			v := s.scale.NormalizeRange(least+i, least, greatest)
-			if v < MinScore || v > MaxScore {
-				return c.failure(fmt.Errorf("score %d, from %d, is not from %d to %d", v, least+i, MinScore, MaxScore))
-			}
-			byScore[i] = v * s.weight
-		}
-		for i, w := range c.words {
-			base := i * blockRows
-			for ; w != 0; w &= w - 1 {
-				row := base + bits.TrailingZeros64(w)
-				c.total[row] += byScore[(raw[row]-least)&(scaleTable-1)]
-			}
-		}
-		return nil
+	n := len(c.bonuses)
+	for len(c.tables) <= n {
+		c.tables = append(c.tables, new([scaleTable]int64))
 	}
+	for i := range greatest - least + 1 {
+		v := s.scale.NormalizeRange(least+i, least, greatest)
+		if v < MinScore || v > MaxScore {
+			return c.failure(fmt.Errorf("score %d, from %d, is not from %d to %d", v, least+i, MinScore, MaxScore))
+		}
+		c.tables[n][i] = v * s.weight
+	}
+	c.bonuses = append(c.bonuses, bonus{raw, least, c.tables[n], MaxScore * s.weight})
+	return nil
+}
+
+// normalized adds a bonus from scores that f returns.
+func (c *Cycle) normalized(s *scoreSlot, raw []int64, f func(row int) int64) error {
+	n := len(c.bonuses)
+	for len(c.columns) <= n {
+		c.columns = append(c.columns, nil)
+	}
+	c.columns[n] = resize(c.columns[n], c.table.rows)
 	for row := range c.feasible.All() {
-		v := s.scale.NormalizeRange(raw[row], least, greatest)
+		v := f(row)
 		if err := c.inRange(s, int32(row), v); err != nil {
 			return err
 		}
-		c.total[row] += s.weight * v
+		c.columns[n][row] = s.weight * v
 	}
+	c.bonuses = append(c.bonuses, bonus{raw: c.columns[n], most: MaxScore * s.weight})
 	return nil
 }
 
@@ -442,15 +456,23 @@ func (c *Cycle) bounds(raw []int64) (least, greatest int64) {
 // pick chooses one of the nodes with the greatest total, each with the same
 // probability.
 func (c *Cycle) pick() int32 {
-	if len(c.active) == 0 {
+	if len(c.bonuses) == 0 {
 		return pickCached(c)
 	}
+	k, most := c.cache, int64(0)
+	for i := range c.bonuses {
+		most += c.bonuses[i].most
+	}
+	c.tops = resize(c.tops, len(c.words))
 	best, ties := int64(-1), 0
 	for i, w := range c.words {
-		if w == 0 {
+		c.tops[i] = -1
+		if w == 0 || int64(k.top[i])+most < best {
 			continue
 		}
+		c.totals(i, w)
 		top, n := blockTop(c.total, i, w)
+		c.tops[i] = top
 		switch {
 		case top > best:
 			best, ties = top, n
@@ -458,7 +480,29 @@ func (c *Cycle) pick() int32 {
 			ties += n
 		}
 	}
-	return nth(c, c.total, best, ties, func(int) bool { return true })
+	return nth(c, c.total, best, ties, func(i int) bool { return c.tops[i] == best })
+}
+
+// totals adds up the scores of the rows w of a block.
+func (c *Cycle) totals(block int, w uint64) {
+	base := block * blockRows
+	if w == ^uint64(0) {
+		for row := base; row < base+blockRows; row++ {
+			c.total[row] = int64(c.cache.sum[row])
+		}
+	} else {
+		for m := w; m != 0; m &= m - 1 {
+			row := base + bits.TrailingZeros64(m)
+			c.total[row] = int64(c.cache.sum[row])
+		}
+	}
+	for i := range c.bonuses {
+		b := &c.bonuses[i]
+		for m := w; m != 0; m &= m - 1 {
+			row := base + bits.TrailingZeros64(m)
+			c.total[row] += b.of(row)
+		}
+	}
 }
 
 // pickCached is pick when the cached sums are the totals. It looks only at blocks
@@ -497,6 +541,19 @@ func blockTop[T int32 | int64](total []T, block int, w uint64) (T, int) {
 		}
 		for _, v := range rows {
 			if v == best {
+				ties++
+			}
+		}
+		return best, ties
+	}
+	if bits.OnesCount64(w) > 16 && base+blockRows <= len(total) {
+		rows := total[base:][:blockRows]
+		for i, v := range rows {
+			in := T(w >> i & 1)
+			best = max(best, v*in+in-1) // -1 for rows that are out
+		}
+		for i, v := range rows {
+			if v == best && w>>i&1 != 0 {
 				ties++
 			}
 		}

@@ -5,7 +5,6 @@ package schedule
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"math/bits"
 	"slices"
 	"strings"
@@ -107,9 +106,9 @@ type diagnosing struct {
 	*Cycle
 	Diagnosis
 	tally
-	rows    Rows     // that are left
-	ask     []uint64 // rows to ask a filter about
-	plugins map[string]bool
+	rows    Rows      // that are left
+	ask     []uint64  // rows to ask a filter about
+	refused []bool    // by filter: whether it refused a node
 	keep    *refusals // may be nil
 }
 
@@ -124,7 +123,7 @@ func (c *Cycle) diagnose(keep *refusals) (Diagnosis, error) {
 		Diagnosis: Diagnosis{Nodes: t.liveRows, resolvable: words[:n:n]},
 		rows:      Rows{words: words[n : 2*n : 2*n]},
 		ask:       words[2*n:],
-		plugins:   map[string]bool{},
+		refused:   make([]bool, len(c.profile.filters)),
 		keep:      keep,
 	}
 	for i, b := range t.blocks {
@@ -132,7 +131,12 @@ func (c *Cycle) diagnose(keep *refusals) (Diagnosis, error) {
 	}
 	err := d.all()
 	d.Reasons = d.flush()
-	d.Plugins = slices.Sorted(maps.Keys(d.plugins))
+	for i, refused := range d.refused {
+		if refused {
+			d.Plugins = append(d.Plugins, c.profile.filters[i].name)
+		}
+	}
+	slices.Sort(d.Plugins)
 	return d.Diagnosis, err
 }
 
@@ -208,7 +212,7 @@ func (d *diagnosing) refuse(row int32, filter int, s *Status) {
 		d.resolvable[row/blockRows] |= 1 << (row % blockRows)
 	}
 	if filter >= 0 {
-		d.plugins[d.profile.filters[filter].name] = true
+		d.refused[filter] = true
 	}
 	if d.keep != nil {
 		d.keep.byRow[row], d.keep.filter[row] = s, int16(filter)

@@ -101,17 +101,15 @@ func (c *Cycle) explainScores(e *Explanation) error {
 		if err := c.scoreRows(s, &c.feasible, column.raw); err != nil {
 			return err
 		}
-		// The weighted, normalised scores are what a cycle would add.
-		before := slices.Clone(e.totals)
-		c.total = resize(c.total, c.table.rows)
-		copy(c.total, before)
-		if err := c.addScore(s, slices.Clone(column.raw)); err != nil {
+		c.bonuses = c.bonuses[:0]
+		if err := c.addBonus(s, slices.Clone(column.raw)); err != nil {
 			return err
 		}
-		copy(e.totals, c.total)
 		column.final = make([]int64, c.table.rows)
 		for row := range c.feasible.All() {
-			column.final[row] = (e.totals[row] - before[row]) / s.weight
+			weighted := c.bonuses[0].of(row)
+			column.final[row] = weighted / s.weight
+			e.totals[row] += weighted
 		}
 		e.scores = append(e.scores, column)
 	}

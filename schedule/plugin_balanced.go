@@ -57,7 +57,15 @@ func (p NodeResourcesBalancedAllocation) Score(c *Cycle, n NodeInfo) (int64, *St
 
 var defaultBalanced = []string{CPU, Memory}
 
-func fraction(used, alloc int64) float64 { return min(1, float64(used)/float64(alloc)) }
+func fraction(used, alloc int64) float64 { return capped(float64(used) / float64(alloc)) }
+
+// capped is min(1, f) without min's care for NaN, which costs a third of the score.
+func capped(f float64) float64 {
+	if f > 1 {
+		return 1
+	}
+	return f
+}
 
 // balance is 100 for equal fractions, and less by their standard deviation.
 func balance(fractions []float64) int64 {
@@ -108,8 +116,8 @@ func (p NodeResourcesBalancedAllocation) ScoreRows(c *Cycle, rows *Rows, scores 
 			}
 			// Fewer than two fractions are always balanced; here there are two.
 			a, m := float64(cpu[i]), float64(memory[i])
-			with := min(1, float64(cpuUsed[i]+cpuRequest)/a) - min(1, float64(memoryUsed[i]+memoryRequest)/m)
-			without := min(1, float64(cpuUsed[i])/a) - min(1, float64(memoryUsed[i])/m)
+			with := capped(float64(cpuUsed[i]+cpuRequest)/a) - capped(float64(memoryUsed[i]+memoryRequest)/m)
+			without := capped(float64(cpuUsed[i])/a) - capped(float64(memoryUsed[i])/m)
 			scores[base+i] = improvement(int64((1-math.Abs(with/2))*100), int64((1-math.Abs(without/2))*100))
 		}
 	}

@@ -110,15 +110,24 @@ func (NodeResourcesFit) Filter(c *Cycle, n NodeInfo) *Status {
 // the same resources.
 func (x *class) lack(pods bool, lacking uint64) *Status {
 	key := lackKey{pods, lacking}
+	if x.lastLack != nil && x.lastLackKey == key { // as it was on the node before
+		return x.lastLack
+	}
+	s := x.lackOf(key)
+	x.lastLackKey, x.lastLack = key, s
+	return s
+}
+
+func (x *class) lackOf(key lackKey) *Status {
 	if s, ok := x.lacks[key]; ok {
 		return s
 	}
 	var reasons []string
-	if pods {
+	if key.pods {
 		reasons = append(reasons, statusTooManyPods.Reasons...)
 	}
 	for j := range x.requests {
-		if lacking>>(j&63)&1 != 0 {
+		if key.lacking>>(j&63)&1 != 0 {
 			reasons = append(reasons, x.requests[j].status.Reasons...)
 		}
 	}

@@ -143,9 +143,8 @@ func (k *weightedCounter) rate(row int32) int64 {
 
 // ScoreRows is Score for all rows.
 func (InterPodAffinity) ScoreRows(c *Cycle, rows *Rows, scores []int64) {
-	for row := range rows.All() {
-		scores[row] = 0
-	}
+	n := len(rows.words) * blockRows
+	clear(scores[rows.first*blockRows : min(len(scores), rows.first*blockRows+n)])
 	for _, list := range [][]weightedCounter{c.class.prefers, c.class.carriedPrefers} {
 		for i := range list {
 			if list[i].total > 0 {
@@ -157,6 +156,10 @@ func (InterPodAffinity) ScoreRows(c *Cycle, rows *Rows, scores []int64) {
 
 // rateRows is rate for all rows.
 func (k *weightedCounter) rateRows(rows *Rows, scores []int64) {
+	if len(k.column.values) > coarse {
+		k.rateDomains(scores)
+		return
+	}
 	ids := k.column.ids
 	for wi, w := range rows.words {
 		base := (rows.first + wi) * blockRows
@@ -164,6 +167,24 @@ func (k *weightedCounter) rateRows(rows *Rows, scores []int64) {
 			row := base + bits.TrailingZeros64(w)
 			if d := ids[row]; d != absent {
 				scores[row] += k.n.get(d) * k.weight
+			}
+		}
+	}
+}
+
+// rateDomains goes through the domains that have pods, for topologies with so
+// many domains that few do. It may rate rows that nobody asked about.
+func (k *weightedCounter) rateDomains(scores []int64) {
+	for i, page := range k.n {
+		if page == nil {
+			continue
+		}
+		for j, n := range page {
+			if n == 0 {
+				continue
+			}
+			for _, row := range k.column.members[i*len(page)+j] {
+				scores[row] += int64(n) * k.weight
 			}
 		}
 	}

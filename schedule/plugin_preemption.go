@@ -221,19 +221,18 @@ func (c *Cycle) trial(row int32, budgets []budget) (found *candidate, err error)
 	if err != nil || !fits {
 		return nil, c.restore(lower, err)
 	}
-	protected, others := c.splitByBudget(lower, budgets)
+	ordered, protected := c.splitByBudget(lower, budgets)
 	found = &candidate{row: row}
-	for n, p := range slices.Concat(protected, others) {
+	for n, p := range ordered {
 		stays, err := c.reprieve(p)
 		if err != nil {
-			rest := slices.Concat(protected, others)[n:]
-			return nil, c.restore(slices.Concat(found.victims, rest), err)
+			return nil, c.restore(slices.Concat(found.victims, ordered[n:]), err)
 		}
 		if stays {
 			continue
 		}
 		found.victims = append(found.victims, p)
-		if n < len(protected) {
+		if n < protected {
 			found.violated++
 		}
 	}
@@ -262,6 +261,9 @@ func (a *candidate) weigh() {
 // sortByImportance puts higher priorities first, and among equals those that
 // have run longer.
 func sortByImportance(pods []*placed) {
+	if len(pods) < 2 {
+		return
+	}
 	slices.SortStableFunc(pods, func(a, b *placed) int {
 		return cmp.Or(-cmp.Compare(a.pod.Priority, b.pod.Priority), a.pod.Started.Compare(b.pod.Started),
 			cmp.Compare(a.pod.key(), b.pod.key()))
@@ -305,6 +307,10 @@ func (c *Cycle) reprieve(p *placed) (stays bool, err error) {
 
 // fitsRow asks all filters about one row, with nominated pods in place.
 func (c *Cycle) fitsRow(row int32) (fits bool, err error) {
+	if len(c.cluster.nominated.on(row)) == 0 {
+		_, s, err := c.filterRow(row)
+		return s == nil, err
+	}
 	err = c.withNominated(row, func() error {
 		_, s, err := c.filterRow(row)
 		fits = s == nil
@@ -313,12 +319,13 @@ func (c *Cycle) fitsRow(row int32) (fits bool, err error) {
 	return fits, err
 }
 
-// splitByBudget separates the pods whose eviction would break a budget, if all
-// that come before them are evicted too.
-func (c *Cycle) splitByBudget(pods []*placed, budgets []budget) (protected, others []*placed) {
+// splitByBudget puts the pods first whose eviction would break a budget, if all
+// that come before them are evicted too, and returns how many these are.
+func (c *Cycle) splitByBudget(pods []*placed, budgets []budget) (ordered []*placed, n int) {
 	if len(budgets) == 0 {
-		return nil, pods
+		return pods, 0
 	}
+	var protected, others []*placed
 	left := make([]int, len(budgets))
 	for i := range budgets {
 		left[i] = budgets[i].allowed
@@ -337,5 +344,5 @@ func (c *Cycle) splitByBudget(pods []*placed, budgets []budget) (protected, othe
 			others = append(others, p)
 		}
 	}
-	return protected, others
+	return slices.Concat(protected, others), len(protected)
 }

@@ -59,6 +59,10 @@ func (PodTopologySpread) FilterRows(c *Cycle, rows *Rows) {
 	for i := range c.class.hardSpread {
 		s := &c.class.hardSpread[i]
 		limit := s.limit()
+		if sets := s.column.rowSets(); sets != nil {
+			s.keepDomains(c, rows, sets, limit)
+			continue
+		}
 		for wi, w := range rows.words {
 			base := (rows.first + wi) * blockRows
 			for ; w != 0; w &= w - 1 {
@@ -69,6 +73,21 @@ func (PodTopologySpread) FilterRows(c *Cycle, rows *Rows) {
 			}
 		}
 	}
+}
+
+// keepDomains leaves the rows of the domains with no more pods than the limit.
+func (s *spread) keepDomains(c *Cycle, rows *Rows, sets [][]uint64, limit int64) {
+	c.allowed = resize(c.allowed, len(c.table.blocks))
+	clear(c.allowed)
+	for d, set := range sets {
+		if s.n.get(int32(d)) > limit {
+			continue
+		}
+		for i, w := range set {
+			c.allowed[i] |= w
+		}
+	}
+	rows.and(c.allowed)
 }
 
 // spreadState is what PreScore leaves for Score and NormalizeScore.

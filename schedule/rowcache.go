@@ -25,8 +25,9 @@ type rowCache struct {
 	raw  [][]int64 // local scores that are normalised over the feasible nodes
 }
 
-// maxCaches bounds the memory: one takes about 5 bytes per node.
-const maxCaches = 256
+// cacheBudget bounds the memory of all caches, in bytes. One takes about 5 bytes
+// per node, and 8 more for each score that is normalised.
+const cacheBudget = 64 << 20
 
 // updateCache makes c.cache right for all rows.
 func (c *Cycle) updateCache() error {
@@ -40,7 +41,9 @@ func (c *Cycle) updateCache() error {
 		k.top, k.ties = grow(k.top, len(t.blocks)), grow(k.ties, len(t.blocks))
 		k.sum = grow(k.sum, t.rows)
 		for i := range k.raw {
-			k.raw[i] = grow(k.raw[i], t.rows)
+			if k.raw[i] != nil {
+				k.raw[i] = grow(k.raw[i], t.rows)
+			}
 		}
 	} else {
 		k.reset(t, c.profile.columns())
@@ -121,6 +124,9 @@ func (c *Cycle) judge(k *rowCache, rows Rows) error {
 
 func (c *Cycle) judgeScore(k *rowCache, s *scoreSlot, rows *Rows) error {
 	if s.column >= 0 {
+		if k.raw[s.column] == nil {
+			k.raw[s.column] = make([]int64, c.table.rows)
+		}
 		return c.scoreRows(s, rows, k.raw[s.column])
 	}
 	if err := c.scoreRows(s, rows, c.tmp); err != nil {
@@ -179,9 +185,7 @@ func (k *rowCache) reset(t *table, columns int) {
 	for len(k.raw) < columns {
 		k.raw = append(k.raw, nil)
 	}
-	for i := range k.raw {
-		k.raw[i] = resize(k.raw[i], t.rows)
-	}
+	clear(k.raw) // made when a score is asked for
 }
 
 // cacheOf returns the cache of a class: its own if it has been seen before, one
@@ -217,7 +221,7 @@ type cacheSlot struct {
 // the longest time.
 func (c *Cluster) newCache(x *class, profile int) *rowCache {
 	c.clock++
-	if len(c.caches) < maxCaches {
+	if len(c.caches) < max(8, cacheBudget/(8*(1+c.table.rows))) {
 		k := &rowCache{used: c.clock}
 		c.caches = append(c.caches, cacheSlot{x, profile, k})
 		return k
