@@ -39,13 +39,15 @@ type Cycle struct {
 	bonuses  []bonus // the same, normalised
 	tables   []*[scaleTable]int64
 	columns  [][]int64
-	tops     []int64 // by block: the best total, or -1
+	tops     []int64 // by block: the best total, or -1, and how many rows have it
+	ties     []int
 	once     rowCache
 	cache    *rowCache
 	spread   spreadState
-	allowed  []uint64  // scratch of PodTopologySpread
-	lower    []*placed // scratch of DefaultPreemption
-	seen     []bool    // scratch of PodTopologySpread, by domain
+	rating   []weightedCounter // of InterPodAffinity, that have pods
+	allowed  []uint64          // scratch of PodTopologySpread
+	lower    []*placed         // scratch of DefaultPreemption
+	seen     []bool            // scratch of PodTopologySpread, by domain
 }
 
 // place says which plugin runs, where, and on which node.
@@ -463,24 +465,36 @@ func (c *Cycle) pick() int32 {
 	for i := range c.bonuses {
 		most += c.bonuses[i].most
 	}
-	c.tops = resize(c.tops, len(c.words))
-	best, ties := int64(-1), 0
-	for i, w := range c.words {
-		c.tops[i] = -1
-		if w == 0 || int64(k.top[i])+most < best {
-			continue
+	best, ties := c.contest(func(i int, w uint64, best int64) (int64, int) {
+		if int64(k.top[i])+most < best {
+			return -1, 0
 		}
 		c.totals(i, w)
-		top, n := blockTop(c.total, i, w)
-		c.tops[i] = top
+		return blockTop(c.total, i, w)
+	})
+	return nth(c, c.total, best, ties)
+}
+
+// contest finds the best total and how many rows have it; top returns the same
+// for the rows w of a block, or -1 if it is known to be below best.
+func (c *Cycle) contest(top func(block int, w uint64, best int64) (int64, int)) (best int64, ties int) {
+	c.tops, c.ties = resize(c.tops, len(c.words)), resize(c.ties, len(c.words))
+	best = -1
+	for i, w := range c.words {
+		c.tops[i] = -1
+		if w == 0 {
+			continue
+		}
+		v, n := top(i, w, best)
+		c.tops[i], c.ties[i] = v, n
 		switch {
-		case top > best:
-			best, ties = top, n
-		case top == best:
+		case v > best:
+			best, ties = v, n
+		case v == best:
 			ties += n
 		}
 	}
-	return nth(c, c.total, best, ties, func(i int) bool { return c.tops[i] == best })
+	return best, ties
 }
 
 // totals adds up the scores of the rows w of a block.
@@ -510,75 +524,56 @@ func (c *Cycle) totals(block int, w uint64) {
 // filter: a few operations per 64 nodes.
 func pickCached(c *Cycle) int32 {
 	k := c.cache
-	best, ties := int32(-1), 0
-	for i, w := range c.words {
-		if w == 0 || k.top[i] < best {
-			continue
+	best, ties := c.contest(func(i int, w uint64, best int64) (int64, int) {
+		if w == k.mask[i] || int64(k.top[i]) < best {
+			return int64(k.top[i]), int(k.ties[i])
 		}
-		top, n := k.top[i], int(k.ties[i])
-		if w != k.mask[i] {
-			top, n = blockTop(k.sum, i, w)
-		}
-		switch {
-		case top > best:
-			best, ties = top, n
-		case top == best:
-			ties += n
-		}
-	}
-	return nth(c, k.sum, best, ties, func(i int) bool { return k.top[i] >= best })
+		top, n := blockTop(k.sum, i, w)
+		return int64(top), n
+	})
+	return nth(c, k.sum, int32(best), ties)
 }
 
 // blockTop returns the greatest total of the rows w of a block, and how many
-// have it.
-func blockTop[T int32 | int64](total []T, block int, w uint64) (T, int) {
+// have it. The branches are few, or easy to predict.
+func blockTop[T int32 | int64](total []T, block int, w uint64) (best T, ties int) {
 	base := block * blockRows
-	best, ties := T(-1), 0
-	if w == ^uint64(0) { // without branches that depend on the totals
-		rows := total[base:][:blockRows]
-		for _, v := range rows {
-			best = max(best, v)
-		}
-		for _, v := range rows {
+	best = -1
+	if w == ^uint64(0) {
+		for _, v := range total[base:][:blockRows] {
+			if v > best {
+				best, ties = v, 0
+			}
 			if v == best {
 				ties++
 			}
 		}
 		return best, ties
 	}
-	if bits.OnesCount64(w) > 16 && base+blockRows <= len(total) {
-		rows := total[base:][:blockRows]
-		for i, v := range rows {
-			in := T(w >> i & 1)
-			best = max(best, v*in+in-1) // -1 for rows that are out
+	for ; w != 0; w &= w - 1 {
+		v := total[base+bits.TrailingZeros64(w)]
+		if v > best {
+			best, ties = v, 0
 		}
-		for i, v := range rows {
-			if v == best && w>>i&1 != 0 {
-				ties++
-			}
-		}
-		return best, ties
-	}
-	for m := w; m != 0; m &= m - 1 {
-		best = max(best, total[base+bits.TrailingZeros64(m)])
-	}
-	for m := w; m != 0; m &= m - 1 {
-		if total[base+bits.TrailingZeros64(m)] == best {
+		if v == best {
 			ties++
 		}
 	}
 	return best, ties
 }
 
-// nth returns one of the ties rows whose total is best, drawn by lot; only blocks
-// that may holds of can have one.
-func nth[T int32 | int64](c *Cycle, total []T, best T, ties int, may func(block int) bool) int32 {
+// nth returns one of the rows whose total is best, drawn by lot, after a contest.
+func nth[T int32 | int64](c *Cycle, total []T, best T, ties int) int32 {
 	skip := 0
 	if ties > 1 {
 		skip = c.cluster.rand.IntN(ties)
 	}
 	for i, w := range c.words {
-		if w == 0 || !may(i) {
+		if c.tops[i] != int64(best) {
+			continue
+		}
+		if skip >= c.ties[i] {
+			skip -= c.ties[i]
 			continue
 		}
 		base := i * blockRows

@@ -108,28 +108,87 @@ func (InterPodAffinity) FilterRows(c *Cycle, rows *Rows) {
 	}
 }
 
-// PreScore leaves the score out where it is the same for all nodes because there
-// is no pod to be near to or away from.
+// PreScore leaves the score out where it is the same for all nodes: there is no
+// pod to be near to or away from, or all nodes left are in equal domains.
 func (InterPodAffinity) PreScore(c *Cycle) *Status {
-	for _, list := range [][]weightedCounter{c.class.prefers, c.class.carriedPrefers} {
+	c.rating = c.rating[:0]
+	for _, list := range [2][]weightedCounter{c.class.prefers, c.class.carriedPrefers} {
 		for _, k := range list {
 			if k.total > 0 {
-				return nil
+				c.rating = append(c.rating, k)
 			}
 		}
 	}
-	return statusSkip
+	if len(c.rating) == 0 || !c.full && c.equalDomains() {
+		return statusSkip
+	}
+	return nil
+}
+
+// equalDomains reports whether all feasible nodes get the same score, if that
+// can be told from the domains of one topology.
+func (c *Cycle) equalDomains() bool {
+	column := c.rating[0].column
+	for i := range c.rating {
+		if c.rating[i].column != column {
+			return false
+		}
+	}
+	sets := column.rowSets()
+	if sets == nil {
+		return false
+	}
+	score, known := int64(0), meetsOthers(c.words, sets) // without a domain it is 0
+	for d, set := range sets {
+		if !meets(c.words, set) {
+			continue
+		}
+		var sum int64
+		for i := range c.rating {
+			sum += c.rating[i].n.get(int32(d)) * c.rating[i].weight
+		}
+		if known && sum != score {
+			return false
+		}
+		score, known = sum, true
+	}
+	return true
+}
+
+// meets reports whether two sets of rows have one in common.
+func meets(words, set []uint64) bool {
+	for i, w := range set {
+		if words[i]&w != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// meetsOthers reports whether there is a row that is in none of the sets.
+func meetsOthers(words []uint64, sets [][]uint64) bool {
+	for i, w := range words {
+		for _, set := range sets {
+			if w == 0 {
+				break
+			}
+			if i < len(set) {
+				w &^= set[i]
+			}
+		}
+		if w != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Score adds the weights of the terms, as often as there are pods for them in the
 // node's domains.
 func (InterPodAffinity) Score(c *Cycle, n NodeInfo) (int64, *Status) {
 	var sum int64
-	for _, k := range c.class.prefers {
-		sum += k.rate(n.row)
-	}
-	for _, k := range c.class.carriedPrefers {
-		sum += k.rate(n.row)
+	for i := range c.rating {
+		sum += c.rating[i].rate(n.row)
 	}
 	return sum, nil
 }
@@ -145,12 +204,8 @@ func (k *weightedCounter) rate(row int32) int64 {
 func (InterPodAffinity) ScoreRows(c *Cycle, rows *Rows, scores []int64) {
 	n := len(rows.words) * blockRows
 	clear(scores[rows.first*blockRows : min(len(scores), rows.first*blockRows+n)])
-	for _, list := range [][]weightedCounter{c.class.prefers, c.class.carriedPrefers} {
-		for i := range list {
-			if list[i].total > 0 {
-				list[i].rateRows(rows, scores)
-			}
-		}
+	for i := range c.rating {
+		c.rating[i].rateRows(rows, scores)
 	}
 }
 

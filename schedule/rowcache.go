@@ -87,8 +87,8 @@ func (c *Cycle) judge(k *rowCache, rows Rows) error {
 	}
 	touched := append(c.touched[:0], rows.words...)
 	c.touched = touched
-	for i, w := range rows.words {
-		k.mask[rows.first+i] &^= w
+	for i, w := range touched {
+		k.forget(rows.first+i, w)
 		rows.words[i] = w & c.table.blocks[rows.first+i].live
 	}
 	for i := range c.profile.filters {
@@ -114,12 +114,40 @@ func (c *Cycle) judge(k *rowCache, rows Rows) error {
 	}
 	for i, w := range touched {
 		if w != 0 {
-			at := rows.first + i
-			top, ties := blockTop(k.sum, at, k.mask[at])
-			k.top[at], k.ties[at] = top, int32(ties)
+			k.settle(rows.first+i, rows.words[i])
 		}
 	}
 	return nil
+}
+
+// forget takes rows out of a block, and out of its top.
+func (k *rowCache) forget(block int, rows uint64) {
+	base := block * blockRows
+	for w := rows & k.mask[block]; w != 0; w &= w - 1 {
+		if k.sum[base+bits.TrailingZeros64(w)] == k.top[block] {
+			k.ties[block]--
+		}
+	}
+	k.mask[block] &^= rows
+}
+
+// settle puts judged rows into the top of their block. Only if the last of the
+// old top is gone is the whole block looked at.
+func (k *rowCache) settle(block int, rows uint64) {
+	if k.ties[block] <= 0 {
+		top, ties := blockTop(k.sum, block, k.mask[block])
+		k.top[block], k.ties[block] = top, int32(ties)
+		return
+	}
+	base := block * blockRows
+	for ; rows != 0; rows &= rows - 1 {
+		switch v := k.sum[base+bits.TrailingZeros64(rows)]; {
+		case v > k.top[block]:
+			k.top[block], k.ties[block] = v, 1
+		case v == k.top[block]:
+			k.ties[block]++
+		}
+	}
 }
 
 func (c *Cycle) judgeScore(k *rowCache, s *scoreSlot, rows *Rows) error {
@@ -182,6 +210,7 @@ func (k *rowCache) reset(t *table, columns int) {
 	clear(k.mask)
 	k.sum = resize(k.sum, t.rows)
 	k.top, k.ties = resize(k.top, len(t.blocks)), resize(k.ties, len(t.blocks))
+	clear(k.ties)
 	for len(k.raw) < columns {
 		k.raw = append(k.raw, nil)
 	}
