@@ -28,26 +28,28 @@ type Cycle struct {
 	narrow     []uint64
 	at         place // what is running, for errors
 
-	words    []uint64 // the rows that are left
-	feasible Rows
-	scratch  []uint64
-	touched  []uint64
-	raw      [][]int64 // by score: of scores that are not in the cached sum
-	total    []int64
-	tmp      []int64
-	active   []int   // scores to add to the cached sum
-	bonuses  []bonus // the same, normalised
-	tables   []*[scaleTable]int64
-	columns  [][]int64
-	tops     []int64 // by block: the best total, or -1, and how many rows have it
-	ties     []int
-	once     rowCache
-	cache    *rowCache
-	spread   spreadState
-	rating   []weightedCounter // of InterPodAffinity, that have pods
-	allowed  []uint64          // scratch of PodTopologySpread
-	lower    []*placed         // scratch of DefaultPreemption
-	seen     []bool            // scratch of PodTopologySpread, by domain
+	words      []uint64 // the rows that are left
+	feasible   Rows
+	scratch    []uint64
+	touched    []uint64
+	raw        [][]int64 // by score: of scores that are not in the cached sum
+	total      []int64
+	tmp        []int64
+	active     []int // scores to add to the cached sum
+	byTopology []domainScore
+	bonuses    []bonus // the same, normalised
+	tables     []*[scaleTable]int64
+	columns    [][]int64
+	flats      [][]int64
+	tied       []uint64 // rows with the best total
+	once       rowCache
+	cache      *rowCache
+	spread     spreadState
+	rating     []weightedCounter // of InterPodAffinity, that have pods
+	byDomain   []int64           // its scores
+	allowed    []uint64          // scratch of PodTopologySpread
+	lower      []*placed         // scratch of DefaultPreemption
+	seen       []bool            // scratch of PodTopologySpread, by domain
 }
 
 // place says which plugin runs, where, and on which node.
@@ -306,10 +308,17 @@ func (c *Cycle) score() error {
 		return err
 	}
 	c.active = c.active[:0]
+	domains := c.byTopology[:0]
 	for i := range c.profile.scores {
 		s := &c.profile.scores[i]
 		if c.skipScore[i] || s.plain() {
 			continue
+		}
+		if d, ok := s.ScorePlugin.(domainScorer); ok && !c.full {
+			if column, raw := d.scoreDomains(c); column != nil {
+				domains = append(domains, domainScore{s, column, raw})
+				continue
+			}
 		}
 		if s.column >= 0 {
 			c.raw[i] = c.cache.raw[s.column]
@@ -321,12 +330,58 @@ func (c *Cycle) score() error {
 		}
 		c.active = append(c.active, i)
 	}
+	c.byTopology = domains
 	c.bonuses = c.bonuses[:0]
+	for _, d := range domains {
+		if err := c.addDomains(d); err != nil {
+			return err
+		}
+	}
 	for _, i := range c.active {
 		if err := c.addBonus(&c.profile.scores[i], c.raw[i]); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// domainScorer is a scale plugin whose score is often the same for all nodes of a
+// domain of one topology with few domains. It then returns that topology, and the
+// score by domain, with that of nodes in no domain before the others.
+type domainScorer interface {
+	RangeNormalizePlugin
+	scoreDomains(c *Cycle) (*column, []int64)
+}
+
+type domainScore struct {
+	slot   *scoreSlot
+	column *column
+	raw    []int64
+}
+
+// addDomains adds a bonus by domain: nothing is done row by row before pick.
+func (c *Cycle) addDomains(d domainScore) error {
+	c.enter(d.slot.name, "NormalizeScore")
+	sets := d.column.rowSets()
+	least, greatest, known := int64(0), int64(0), false
+	for i, v := range d.raw {
+		if i == 0 && !meetsOthers(c.words, sets) || i > 0 && !meets(c.words, sets[i-1]) {
+			continue
+		}
+		if !known {
+			least, greatest, known = v, v, true
+		}
+		least, greatest = min(least, v), max(greatest, v)
+	}
+	if least == greatest {
+		return nil
+	}
+	var most int64
+	for i, v := range d.raw {
+		d.raw[i] = d.slot.weight * d.slot.scale.NormalizeRange(min(max(v, least), greatest), least, greatest)
+		most = max(most, d.raw[i])
+	}
+	c.bonuses = append(c.bonuses, bonus{raw: d.raw, ids: d.column.ids, most: most})
 	return nil
 }
 
@@ -355,10 +410,18 @@ type bonus struct {
 	least   int64              // of them
 	byScore *[scaleTable]int64 // weighted and normalised, by raw score above the least; nil: raw is so already
 	most    int64              // that it can be
+	flat    []int64            // by block: what all rows get, or varied; nil: not known
+	ids     []int32            // of a topology: raw is by domain, from absent on
 }
+
+// varied marks a block whose rows get different bonuses.
+const varied = int64(-1)
 
 // of returns the contribution to a row.
 func (b *bonus) of(row int) int64 {
+	if b.ids != nil {
+		return b.raw[b.ids[row]+1]
+	}
 	if b.byScore == nil {
 		return b.raw[row]
 	}
@@ -373,12 +436,17 @@ const scaleTable = 1024
 // are left out, unless all are wanted.
 func (c *Cycle) addBonus(s *scoreSlot, raw []int64) error {
 	if s.scale != nil {
-		least, greatest := c.bounds(raw)
+		n := len(c.bonuses)
+		for len(c.flats) <= n {
+			c.flats = append(c.flats, nil)
+		}
+		c.flats[n] = resize(c.flats[n], len(c.words))
+		least, greatest := c.bounds(raw, c.flats[n])
 		if least == greatest && !c.full {
 			return nil
 		}
 		if greatest-least < scaleTable && greatest-least >= 0 {
-			return c.tabulate(s, raw, least, greatest)
+			return c.tabulate(s, raw, c.flats[n], least, greatest)
 		}
 		return c.normalized(s, raw, func(row int) int64 { return s.scale.NormalizeRange(raw[row], least, greatest) })
 	}
@@ -404,7 +472,7 @@ func (c *Cycle) inRange(s *scoreSlot, row int32, v int64) error {
 }
 
 // tabulate adds a bonus whose normalised scores are in a table.
-func (c *Cycle) tabulate(s *scoreSlot, raw []int64, least, greatest int64) error {
+func (c *Cycle) tabulate(s *scoreSlot, raw, flat []int64, least, greatest int64) error {
 	c.enter(s.name, "NormalizeScore")
 	n := len(c.bonuses)
 	for len(c.tables) <= n {
@@ -417,7 +485,12 @@ func (c *Cycle) tabulate(s *scoreSlot, raw []int64, least, greatest int64) error
 		}
 		c.tables[n][i] = v * s.weight
 	}
-	c.bonuses = append(c.bonuses, bonus{raw, least, c.tables[n], MaxScore * s.weight})
+	for i, v := range flat {
+		if v != varied && c.words[i] != 0 {
+			flat[i] = c.tables[n][v-least]
+		}
+	}
+	c.bonuses = append(c.bonuses, bonus{raw: raw, least: least, byScore: c.tables[n], most: MaxScore * s.weight, flat: flat})
 	return nil
 }
 
@@ -439,62 +512,138 @@ func (c *Cycle) normalized(s *scoreSlot, raw []int64, f func(row int) int64) err
 	return nil
 }
 
-// bounds returns the least and greatest score of a feasible node.
-func (c *Cycle) bounds(raw []int64) (least, greatest int64) {
+// bounds returns the least and greatest score of a feasible node. For blocks where
+// all have the same it leaves that in flat, and else varied.
+func (c *Cycle) bounds(raw, flat []int64) (least, greatest int64) {
 	first := true
 	for i, w := range c.words {
+		if w == 0 {
+			continue
+		}
 		base := i * blockRows
+		lo := raw[base+bits.TrailingZeros64(w)]
+		hi := lo
 		for ; w != 0; w &= w - 1 {
 			v := raw[base+bits.TrailingZeros64(w)]
-			if first {
-				least, greatest, first = v, v, false
-			}
-			least, greatest = min(least, v), max(greatest, v)
+			lo, hi = min(lo, v), max(hi, v)
 		}
+		flat[i] = varied
+		if lo == hi && lo >= 0 {
+			flat[i] = lo
+		}
+		if first {
+			least, greatest, first = lo, hi, false
+		}
+		least, greatest = min(least, lo), max(greatest, hi)
 	}
 	return least, greatest
 }
 
 // pick chooses one of the nodes with the greatest total, each with the same
-// probability.
+// probability. It goes by blocks: the cache knows the best rows of each, so that
+// a block where no plugin makes a difference costs a few operations, and one that
+// can't win is passed over.
 func (c *Cycle) pick() int32 {
-	if len(c.bonuses) == 0 {
-		return pickCached(c)
-	}
-	k, most := c.cache, int64(0)
-	for i := range c.bonuses {
-		most += c.bonuses[i].most
-	}
-	best, ties := c.contest(func(i int, w uint64, best int64) (int64, int) {
-		if int64(k.top[i])+most < best {
-			return -1, 0
-		}
-		c.totals(i, w)
-		return blockTop(c.total, i, w)
-	})
-	return nth(c, c.total, best, ties)
-}
-
-// contest finds the best total and how many rows have it; top returns the same
-// for the rows w of a block, or -1 if it is known to be below best.
-func (c *Cycle) contest(top func(block int, w uint64, best int64) (int64, int)) (best int64, ties int) {
-	c.tops, c.ties = resize(c.tops, len(c.words)), resize(c.ties, len(c.words))
-	best = -1
+	k := c.cache
+	c.tied = resize(c.tied, len(c.words))
+	best := int64(-1)
 	for i, w := range c.words {
-		c.tops[i] = -1
+		c.tied[i] = 0
 		if w == 0 {
 			continue
 		}
-		v, n := top(i, w, best)
-		c.tops[i], c.ties[i] = v, n
-		switch {
-		case v > best:
-			best, ties = v, n
-		case v == best:
-			ties += n
+		flat, most := c.blockBonus(i)
+		if int64(k.top[i])+most < best {
+			continue
+		}
+		var top int64
+		var tied uint64
+		if !flat {
+			c.totals(i, w)
+			top, tied = blockTop(c.total, i, w)
+		} else if tied = k.tied[i] & w; tied != 0 {
+			top = int64(k.top[i]) + most
+		} else { // a filter took the best ones away
+			var t int32
+			t, tied = blockTop(k.sum, i, w)
+			top = int64(t) + most
+		}
+		if top > best {
+			best = top
+			clear(c.tied[:i])
+		}
+		if top == best {
+			c.tied[i] = tied
 		}
 	}
-	return best, ties
+	return c.draw()
+}
+
+// blockBonus returns the most that the bonuses add to a row of the block, and
+// whether all rows get just that.
+func (c *Cycle) blockBonus(block int) (flat bool, most int64) {
+	flat = true
+	for i := range c.bonuses {
+		if b := &c.bonuses[i]; b.flat != nil && b.flat[block] != varied {
+			most += b.flat[block]
+		} else {
+			most += b.most
+			flat = false
+		}
+	}
+	return flat, most
+}
+
+// draw chooses one of the tied rows by lot.
+func (c *Cycle) draw() int32 {
+	n := popcount(c.tied)
+	if n == 0 {
+		return noRow
+	}
+	skip := 0
+	if n > 1 {
+		skip = c.cluster.rand.IntN(n)
+	}
+	for i, w := range c.tied {
+		if n := bits.OnesCount64(w); skip >= n {
+			skip -= n
+			continue
+		}
+		for ; skip > 0; skip-- {
+			w &= w - 1
+		}
+		return int32(i*blockRows + bits.TrailingZeros64(w))
+	}
+	return noRow
+}
+
+// blockTop returns the greatest total of the rows w of a block, and the rows that
+// have it.
+func blockTop[T int32 | int64](total []T, block int, w uint64) (best T, tied uint64) {
+	base := block * blockRows
+	best = -1
+	if w == ^uint64(0) {
+		for i, v := range total[base:][:blockRows] {
+			if v > best {
+				best, tied = v, 0
+			}
+			if v == best {
+				tied |= 1 << i
+			}
+		}
+		return best, tied
+	}
+	for ; w != 0; w &= w - 1 {
+		i := bits.TrailingZeros64(w)
+		v := total[base+i]
+		if v > best {
+			best, tied = v, 0
+		}
+		if v == best {
+			tied |= 1 << i
+		}
+	}
+	return best, tied
 }
 
 // totals adds up the scores of the rows w of a block.
@@ -517,78 +666,6 @@ func (c *Cycle) totals(block int, w uint64) {
 			c.total[row] += b.of(row)
 		}
 	}
-}
-
-// pickCached is pick when the cached sums are the totals. It looks only at blocks
-// whose best row could win, and knows the best of those that lost no row to a
-// filter: a few operations per 64 nodes.
-func pickCached(c *Cycle) int32 {
-	k := c.cache
-	best, ties := c.contest(func(i int, w uint64, best int64) (int64, int) {
-		if w == k.mask[i] || int64(k.top[i]) < best {
-			return int64(k.top[i]), int(k.ties[i])
-		}
-		top, n := blockTop(k.sum, i, w)
-		return int64(top), n
-	})
-	return nth(c, k.sum, int32(best), ties)
-}
-
-// blockTop returns the greatest total of the rows w of a block, and how many
-// have it. The branches are few, or easy to predict.
-func blockTop[T int32 | int64](total []T, block int, w uint64) (best T, ties int) {
-	base := block * blockRows
-	best = -1
-	if w == ^uint64(0) {
-		for _, v := range total[base:][:blockRows] {
-			if v > best {
-				best, ties = v, 0
-			}
-			if v == best {
-				ties++
-			}
-		}
-		return best, ties
-	}
-	for ; w != 0; w &= w - 1 {
-		v := total[base+bits.TrailingZeros64(w)]
-		if v > best {
-			best, ties = v, 0
-		}
-		if v == best {
-			ties++
-		}
-	}
-	return best, ties
-}
-
-// nth returns one of the rows whose total is best, drawn by lot, after a contest.
-func nth[T int32 | int64](c *Cycle, total []T, best T, ties int) int32 {
-	skip := 0
-	if ties > 1 {
-		skip = c.cluster.rand.IntN(ties)
-	}
-	for i, w := range c.words {
-		if c.tops[i] != int64(best) {
-			continue
-		}
-		if skip >= c.ties[i] {
-			skip -= c.ties[i]
-			continue
-		}
-		base := i * blockRows
-		for ; w != 0; w &= w - 1 {
-			row := base + bits.TrailingZeros64(w)
-			if total[row] != best {
-				continue
-			}
-			if skip == 0 {
-				return int32(row)
-			}
-			skip--
-		}
-	}
-	return noRow
 }
 
 // withNominated calls f while the pods that are nominated for the row, and come

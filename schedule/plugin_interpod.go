@@ -108,8 +108,7 @@ func (InterPodAffinity) FilterRows(c *Cycle, rows *Rows) {
 	}
 }
 
-// PreScore leaves the score out where it is the same for all nodes: there is no
-// pod to be near to or away from, or all nodes left are in equal domains.
+// PreScore leaves the score out where there is no pod to be near to or away from.
 func (InterPodAffinity) PreScore(c *Cycle) *Status {
 	c.rating = c.rating[:0]
 	for _, list := range [2][]weightedCounter{c.class.prefers, c.class.carriedPrefers} {
@@ -119,40 +118,32 @@ func (InterPodAffinity) PreScore(c *Cycle) *Status {
 			}
 		}
 	}
-	if len(c.rating) == 0 || !c.full && c.equalDomains() {
+	if len(c.rating) == 0 {
 		return statusSkip
 	}
 	return nil
 }
 
-// equalDomains reports whether all feasible nodes get the same score, if that
-// can be told from the domains of one topology.
-func (c *Cycle) equalDomains() bool {
+// scoreDomains rates the domains, if all terms are about one topology.
+func (InterPodAffinity) scoreDomains(c *Cycle) (*column, []int64) {
 	column := c.rating[0].column
 	for i := range c.rating {
 		if c.rating[i].column != column {
-			return false
+			return nil, nil
 		}
 	}
-	sets := column.rowSets()
-	if sets == nil {
-		return false
+	if column.rowSets() == nil {
+		return nil, nil
 	}
-	score, known := int64(0), meetsOthers(c.words, sets) // without a domain it is 0
-	for d, set := range sets {
-		if !meets(c.words, set) {
-			continue
+	c.byDomain = resize(c.byDomain, len(column.values)+1)
+	clear(c.byDomain)
+	for i := range c.rating {
+		k := &c.rating[i]
+		for d := range column.values {
+			c.byDomain[d+1] += k.n.get(int32(d)) * k.weight
 		}
-		var sum int64
-		for i := range c.rating {
-			sum += c.rating[i].n.get(int32(d)) * c.rating[i].weight
-		}
-		if known && sum != score {
-			return false
-		}
-		score, known = sum, true
 	}
-	return true
+	return column, c.byDomain
 }
 
 // meets reports whether two sets of rows have one in common.

@@ -18,10 +18,10 @@ type rowCache struct {
 	skips []bool // which local plugins were left out
 	used  uint64 // when, for eviction
 
-	mask []uint64 // rows that pass the local filters
-	sum  []int32  // of the weighted local scores, where mask has the row
-	top  []int32  // by block: the greatest sum, and how many rows have it
-	ties []int32
+	mask []uint64  // rows that pass the local filters
+	sum  []int32   // of the weighted local scores, where mask has the row
+	top  []int32   // by block: the greatest sum
+	tied []uint64  // rows that have the greatest sum of their block
 	raw  [][]int64 // local scores that are normalised over the feasible nodes
 }
 
@@ -38,7 +38,7 @@ func (c *Cycle) updateCache() error {
 	if k.valid && c.sameSkips(k) && (len(c.class.images) == 0 || k.nodes == t.version) && t.log.since(k.seq, t.rows/2, rows.words) {
 		trim(&rows)
 		k.mask = grow(k.mask, len(t.blocks))
-		k.top, k.ties = grow(k.top, len(t.blocks)), grow(k.ties, len(t.blocks))
+		k.top, k.tied = grow(k.top, len(t.blocks)), grow(k.tied, len(t.blocks))
 		k.sum = grow(k.sum, t.rows)
 		for i := range k.raw {
 			if k.raw[i] != nil {
@@ -120,32 +120,27 @@ func (c *Cycle) judge(k *rowCache, rows Rows) error {
 	return nil
 }
 
-// forget takes rows out of a block, and out of its top.
+// forget takes rows out of a block.
 func (k *rowCache) forget(block int, rows uint64) {
-	base := block * blockRows
-	for w := rows & k.mask[block]; w != 0; w &= w - 1 {
-		if k.sum[base+bits.TrailingZeros64(w)] == k.top[block] {
-			k.ties[block]--
-		}
-	}
+	k.tied[block] &^= rows
 	k.mask[block] &^= rows
 }
 
-// settle puts judged rows into the top of their block. Only if the last of the
-// old top is gone is the whole block looked at.
+// settle puts judged rows into the top of their block. Only if the old top is
+// gone is the whole block looked at.
 func (k *rowCache) settle(block int, rows uint64) {
-	if k.ties[block] <= 0 {
-		top, ties := blockTop(k.sum, block, k.mask[block])
-		k.top[block], k.ties[block] = top, int32(ties)
+	if k.tied[block] == 0 {
+		k.top[block], k.tied[block] = blockTop(k.sum, block, k.mask[block])
 		return
 	}
 	base := block * blockRows
 	for ; rows != 0; rows &= rows - 1 {
-		switch v := k.sum[base+bits.TrailingZeros64(rows)]; {
+		i := bits.TrailingZeros64(rows)
+		switch v := k.sum[base+i]; {
 		case v > k.top[block]:
-			k.top[block], k.ties[block] = v, 1
+			k.top[block], k.tied[block] = v, 1<<i
 		case v == k.top[block]:
-			k.ties[block]++
+			k.tied[block] |= 1 << i
 		}
 	}
 }
@@ -209,8 +204,8 @@ func (k *rowCache) reset(t *table, columns int) {
 	k.mask = resize(k.mask, len(t.blocks))
 	clear(k.mask)
 	k.sum = resize(k.sum, t.rows)
-	k.top, k.ties = resize(k.top, len(t.blocks)), resize(k.ties, len(t.blocks))
-	clear(k.ties)
+	k.top, k.tied = resize(k.top, len(t.blocks)), resize(k.tied, len(t.blocks))
+	clear(k.tied)
 	for len(k.raw) < columns {
 		k.raw = append(k.raw, nil)
 	}
