@@ -233,6 +233,9 @@ func (c *Cluster) Pod(uid string) *Pod {
 	return nil
 }
 
+// Pods counts the pods that are on nodes, also on nodes that are not known.
+func (c *Cluster) Pods() int { return c.placed.n }
+
 // AddPod adds a pod that is on a node: NodeName says which. If the node is not
 // known, the pod is kept, counts as soon as the node is added, and the error says
 // so: it wraps ErrNotFound.
@@ -421,6 +424,9 @@ func (c *Cluster) profile(pod *Pod) (*profile, error) {
 
 // template returns the pod's template. It does not count the pod as a user.
 func (c *Cluster) template(pod *Pod) (*template, error) {
+	if pod.Name == "" {
+		return nil, fmt.Errorf("%w: a pod in namespace %q has no name", ErrInvalid, pod.Namespace)
+	}
 	key := c.key.pod(pod)
 	if p, err := c.profile(pod); err == nil && len(p.local) > 0 {
 		c.key.str(p.name)
@@ -431,9 +437,6 @@ func (c *Cluster) template(pod *Pod) (*template, error) {
 	}
 	if t, ok := c.templates[string(key)]; ok {
 		return t, nil
-	}
-	if pod.Name == "" {
-		return nil, fmt.Errorf("%w: a pod in namespace %q has no name", ErrInvalid, pod.Namespace)
 	}
 	t, err := newTemplate(pod, string(key))
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+	"sync/atomic"
 )
 
 // Cycle is the attempt to find a node for one pod: what plugins get to see. It
@@ -26,7 +27,8 @@ type Cycle struct {
 	full       bool   // compute every score, also those that are the same for all nodes
 	narrowed   bool
 	narrow     []uint64
-	at         place // what is running, for errors
+	at         place                  // what is running, for errors
+	watch      *atomic.Pointer[place] // the same for a watchdog; nil: there is none
 
 	words      []uint64 // the rows that are left
 	feasible   Rows
@@ -158,7 +160,14 @@ func (c *Cycle) failed(s *Status) error {
 }
 
 // enter notes which plugin is about to run.
-func (c *Cycle) enter(plugin, point string) { c.at = place{plugin, point, noRow} }
+func (c *Cycle) enter(plugin, point string) { c.enterRow(plugin, point, noRow) }
+
+func (c *Cycle) enterRow(plugin, point string, row int32) {
+	c.at = place{plugin, point, row}
+	if c.watch != nil {
+		c.watch.Store(&place{plugin, point, row})
+	}
+}
 
 // preFilter runs the PreFilter plugins. A refusal is a [*FitError].
 func (c *Cycle) preFilter() error {
@@ -226,7 +235,7 @@ func (c *Cycle) filterRows(f *filterSlot, rows *Rows) error {
 		return nil
 	}
 	for row := range rows.All() {
-		c.at.row = int32(row)
+		c.enterRow(f.name, "Filter", int32(row))
 		s := f.Filter(c, NodeInfo{c.table, int32(row)})
 		if s == nil || s.Code == Success {
 			continue
@@ -248,7 +257,7 @@ func (c *Cycle) filterRow(row int32) (int, *Status, error) {
 			continue
 		}
 		f := &c.profile.filters[i]
-		c.at = place{f.name, "Filter", row}
+		c.enterRow(f.name, "Filter", row)
 		if s := f.Filter(c, NodeInfo{c.table, row}); s.Rejected() {
 			return i, s, nil
 		} else if s.code() != Success {
@@ -393,7 +402,7 @@ func (c *Cycle) scoreRows(s *scoreSlot, rows *Rows, out []int64) error {
 		return nil
 	}
 	for row := range rows.All() {
-		c.at.row = int32(row)
+		c.enterRow(s.name, "Score", int32(row))
 		v, st := s.Score(c, NodeInfo{c.table, int32(row)})
 		if st.code() != Success {
 			return c.failed(st)

@@ -170,7 +170,7 @@ func (d *diagnosing) filter(i int) error {
 	for w, word := range d.ask {
 		for ; word != 0; word &= word - 1 {
 			row := int32(w*blockRows + bits.TrailingZeros64(word))
-			d.at = place{f.name, "Filter", row}
+			d.enterRow(f.name, "Filter", row)
 			s := f.Filter(d.Cycle, NodeInfo{d.table, row})
 			switch {
 			case s.Rejected():

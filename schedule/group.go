@@ -104,7 +104,7 @@ func (s *Scheduler) tryGroup(ctx context.Context, unit *QueuedPod, now time.Time
 	var done []*assumed
 	var refusals []error
 	for _, m := range unit.members {
-		row, err := s.cluster.decide(m.Pod, m.t, m.profile)
+		row, err := s.decide(m)
 		if err != nil {
 			refusals = append(refusals, err)
 			continue
@@ -147,7 +147,7 @@ func (s *Scheduler) groupRefused(x *group, unit *QueuedPod, done []*assumed, ref
 	for _, r := range refusals {
 		fit, ok := errors.AsType[*FitError](r)
 		if !ok {
-			s.queue.delay(unit, now)
+			s.queue.delay(unit, time.Now())
 			return []func(){func() { s.report(unit.Pod, err) }}
 		}
 		plugins = append(plugins, fit.Diagnosis.Plugins...)

@@ -79,6 +79,7 @@ type profile struct {
 	bind       []BindPlugin
 	postBind   []PostBindPlugin
 	local      []NodeLocalPlugin // with keys to ask for
+	foreign    bool              // has plugins from elsewhere that run in the cycle
 	extensions []preFilterExtension
 }
 
@@ -225,6 +226,7 @@ func (f *profile) add(p Plugin, weights map[string]int64) error {
 		}
 		f.queueSort = q
 	}
+	f.foreign = f.foreign || runsInCycle(p) && reflect.TypeOf(p).PkgPath() != reflect.TypeFor[Cycle]().PkgPath()
 	f.addScore(p, local, weights)
 	f.addRest(p)
 	if _, ok := p.(interface{ factsOnly() }); local && !ok {
@@ -241,6 +243,16 @@ type nodeLocal struct{}
 func (nodeLocal) LocalKey(*Pod) string { return "" }
 
 func (nodeLocal) factsOnly() {}
+
+// runsInCycle reports whether a plugin has methods that the scheduler waits for
+// with its lock held and without a context.
+func runsInCycle(p Plugin) bool {
+	switch p.(type) {
+	case PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugin:
+		return true
+	}
+	return false
+}
 
 // validator is a plugin with settings to check.
 type validator interface{ validate() error }

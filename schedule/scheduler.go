@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,6 +37,7 @@ type Options struct {
 	Evict func(ctx context.Context, victim, preemptor *Pod) error
 
 	Seed           uint64        // decides ties; 0 means a random one
+	PluginTimeout  time.Duration // for all plugins of a cycle together; 0 means 10 s
 	BindWorkers    int           // how many pods are bound at once; 0 means 16
 	BindTimeout    time.Duration // for PreBind and Bind of one pod; 0 means 100 s
 	AssumeTimeout  time.Duration // how long after binding AddPod or UpdatePod must confirm it; 0 means for ever
@@ -91,10 +93,11 @@ func New(o Options) (*Scheduler, error) {
 	if o.Binder == nil {
 		return nil, fmt.Errorf("%w: Options.Binder is nil", ErrInvalid)
 	}
-	if o.BindWorkers < 0 || min(o.BindTimeout, o.AssumeTimeout, o.InitialBackoff, o.MaxBackoff, o.RetryAfter) < 0 {
+	if o.BindWorkers < 0 || min(o.BindTimeout, o.AssumeTimeout, o.InitialBackoff, o.MaxBackoff, o.RetryAfter, o.PluginTimeout) < 0 {
 		return nil, fmt.Errorf("%w: a number or duration in Options is negative", ErrInvalid)
 	}
 	o.BindWorkers = cmp.Or(o.BindWorkers, 16)
+	o.PluginTimeout = cmp.Or(o.PluginTimeout, 10*time.Second)
 	o.BindTimeout = cmp.Or(o.BindTimeout, 100*time.Second)
 	o.InitialBackoff = cmp.Or(o.InitialBackoff, time.Second)
 	o.MaxBackoff = max(cmp.Or(o.MaxBackoff, 10*time.Second), o.InitialBackoff)
@@ -257,12 +260,57 @@ func (s *Scheduler) try(ctx context.Context, q *QueuedPod, now time.Time) []func
 	if q.members != nil {
 		return s.tryGroup(ctx, q, now)
 	}
-	row, err := s.cluster.decide(q.Pod, q.t, q.profile)
+	row, err := s.decide(q)
 	if err != nil {
 		return s.refused(ctx, q, err, now)
 	}
 	a := s.assume(q, row)
 	return s.permit(ctx, a)
+}
+
+// decide runs the cycle of a pod up to the choice of a node. If plugins from
+// elsewhere take part, a goroutine of its own does: one that is stuck must not
+// stop the scheduler.
+func (s *Scheduler) decide(q *QueuedPod) (int32, error) {
+	c := s.cluster
+	if !q.profile.foreign {
+		return c.decide(q.Pod, q.t, q.profile)
+	}
+	var row int32
+	var err error
+	done := make(chan struct{})
+	watch := new(atomic.Pointer[place])
+	c.cycle.watch = watch
+	go func() {
+		defer close(done)
+		row, err = c.decide(q.Pod, q.t, q.profile)
+	}()
+	timer := time.NewTimer(s.o.PluginTimeout)
+	defer timer.Stop()
+	select {
+	case <-done:
+		c.cycle.watch = nil
+		return row, err
+	case <-timer.C:
+		return noRow, s.abandon(q, watch.Load())
+	}
+}
+
+// abandon leaves the cluster to the goroutine that is stuck in a plugin and goes
+// on with a fork, so that the plugin, should it wake up, reads what nobody changes.
+// The goroutine ends when the plugin returns; until then nobody can end it.
+func (s *Scheduler) abandon(q *QueuedPod, at *place) error {
+	c := s.cluster
+	s.cluster = c.Fork()
+	s.cluster.evicting = c.evicting
+	e := &PluginError{Pod: q.Pod.String(), Err: fmt.Errorf("still running after %v: %w", s.o.PluginTimeout, context.DeadlineExceeded)}
+	if at != nil {
+		e.Plugin, e.Point = at.plugin, at.point
+		if at.row != noRow {
+			e.Node = c.table.node(at.row).Name
+		}
+	}
+	return e
 }
 
 // assume counts the pod as placed.
@@ -402,7 +450,7 @@ func (s *Scheduler) report(pod *Pod, err error) {
 func (s *Scheduler) refused(ctx context.Context, q *QueuedPod, err error, now time.Time) []func() {
 	fit, ok := errors.AsType[*FitError](err)
 	if !ok {
-		s.queue.delay(q, now)
+		s.queue.delay(q, time.Now()) // the cycle may have taken long
 		return []func(){func() { s.report(q.Pod, err) }}
 	}
 	var after []func()
