@@ -4,21 +4,20 @@ package schedule
 
 import (
 	"hash/maphash"
-	"iter"
 	"maps"
 )
 
 // cowMap is a map from strings that can be forked in constant time: it is cut
 // into shards, and a shard that is shared is copied before it is written to.
-// With 256 shards a fork costs about half a microsecond, and the first write to
-// a shard afterwards copies 1/256 of the entries.
+// The first write to
+// a shard after a fork copies 1/128 of the entries.
 type cowMap[V any] struct {
 	seed   maphash.Seed
 	shards *[cowShards]cowShard[V]
 	n      int
 }
 
-const cowShards = 256
+const cowShards = 128
 
 type cowShard[V any] struct {
 	m      map[string]V
@@ -69,19 +68,6 @@ func (s *cowShard[V]) own() {
 	if s.shared || s.m == nil {
 		s.m = cloneMap(s.m)
 		s.shared = false
-	}
-}
-
-// all yields the entries in no particular order.
-func (c *cowMap[V]) all() iter.Seq2[string, V] {
-	return func(yield func(string, V) bool) {
-		for i := range c.shards {
-			for k, v := range c.shards[i].m {
-				if !yield(k, v) {
-					return
-				}
-			}
-		}
 	}
 }
 

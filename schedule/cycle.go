@@ -169,6 +169,14 @@ func (c *Cycle) enterRow(plugin, point string, row int32) {
 	}
 }
 
+// onRow notes the node that the plugin is asked about.
+func (c *Cycle) onRow(row int32) {
+	c.at.row = row
+	if c.watch != nil {
+		c.watch.Store(&place{c.at.plugin, c.at.point, row})
+	}
+}
+
 // preFilter runs the PreFilter plugins. A refusal is a [*FitError].
 func (c *Cycle) preFilter() error {
 	for i := range c.profile.preFilters {
@@ -235,7 +243,7 @@ func (c *Cycle) filterRows(f *filterSlot, rows *Rows) error {
 		return nil
 	}
 	for row := range rows.All() {
-		c.enterRow(f.name, "Filter", int32(row))
+		c.onRow(int32(row))
 		s := f.Filter(c, NodeInfo{c.table, int32(row)})
 		if s == nil || s.Code == Success {
 			continue
@@ -402,7 +410,7 @@ func (c *Cycle) scoreRows(s *scoreSlot, rows *Rows, out []int64) error {
 		return nil
 	}
 	for row := range rows.All() {
-		c.enterRow(s.name, "Score", int32(row))
+		c.onRow(int32(row))
 		v, st := s.Score(c, NodeInfo{c.table, int32(row)})
 		if st.code() != Success {
 			return c.failed(st)

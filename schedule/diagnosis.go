@@ -160,8 +160,8 @@ func (d *diagnosing) all() error {
 func (d *diagnosing) filter(i int) error {
 	f := &d.profile.filters[i]
 	copy(d.ask, d.rows.words)
+	d.enter(f.name, "Filter")
 	if f.rows != nil {
-		d.enter(f.name, "Filter")
 		f.rows.FilterRows(d.Cycle, &d.rows)
 		for w := range d.ask {
 			d.ask[w] &^= d.rows.words[w]
@@ -170,7 +170,7 @@ func (d *diagnosing) filter(i int) error {
 	for w, word := range d.ask {
 		for ; word != 0; word &= word - 1 {
 			row := int32(w*blockRows + bits.TrailingZeros64(word))
-			d.enterRow(f.name, "Filter", row)
+			d.onRow(row)
 			s := f.Filter(d.Cycle, NodeInfo{d.table, row})
 			switch {
 			case s.Rejected():

@@ -21,9 +21,6 @@ const (
 	PodChanged  // a pod on a node has other labels or requests, or is leaving
 	PodRemoved  // a pod left its node
 	OtherEvent  // something outside: see [Scheduler.Retry]
-
-	anyNodeEvent = NodeAdded | NodeLabelsChanged | NodeTaintsChanged | NodeAllocatableChanged | NodeRemoved
-	anyEvent     = anyNodeEvent | PodAssigned | PodChanged | PodRemoved | OtherEvent
 )
 
 // Event is something that may make a waiting pod fit. Old and new are nil where

@@ -85,7 +85,6 @@ type assumed struct {
 	q       *QueuedPod
 	state   State
 	expires time.Time // zero: not bound yet, or never
-	gone    bool      // removed meanwhile
 }
 
 // New returns a scheduler that knows nothing yet. It starts no goroutine.
