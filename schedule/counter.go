@@ -42,11 +42,16 @@ const (
 
 // pages is an array by domain of which only the pages that were written to
 // exist: ten thousand counters over five thousand hosts would not fit otherwise.
-type pages []*[64]int32
+type pages []*page
+
+type page struct {
+	n       [64]int32
+	nonzero uint64
+}
 
 func (p pages) get(d int32) int64 {
 	if i := int(d >> 6); i < len(p) && p[i] != nil {
-		return int64(p[i][d&63])
+		return int64(p[i].n[d&63])
 	}
 	return 0
 }
@@ -57,10 +62,16 @@ func (p *pages) add(d, delta int32) int64 {
 		*p = append(*p, nil)
 	}
 	if (*p)[i] == nil {
-		(*p)[i] = new([64]int32)
+		(*p)[i] = new(page)
 	}
-	(*p)[i][d&63] += delta
-	return int64((*p)[i][d&63])
+	g := (*p)[i]
+	g.n[d&63] += delta
+	if g.n[d&63] != 0 {
+		g.nonzero |= 1 << (d & 63)
+	} else {
+		g.nonzero &^= 1 << (d & 63)
+	}
+	return int64(g.n[d&63])
 }
 
 // counts reports whether pods on the row count, and in which domain.

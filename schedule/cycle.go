@@ -49,6 +49,7 @@ type Cycle struct {
 	spread     spreadState
 	rating     []weightedCounter // of InterPodAffinity, that have pods
 	byDomain   []int64           // its scores
+	sparse     []uint64          // by block: 0 where its scores are all 0; nil if not known
 	allowed    []uint64          // scratch of PodTopologySpread
 	lower      []*placed         // scratch of DefaultPreemption
 	seen       []bool            // scratch of PodTopologySpread, by domain
@@ -326,6 +327,7 @@ func (c *Cycle) score() error {
 	}
 	c.active = c.active[:0]
 	domains := c.byTopology[:0]
+	c.bonuses = c.bonuses[:0]
 	for i := range c.profile.scores {
 		s := &c.profile.scores[i]
 		if c.skipScore[i] || s.plain() {
@@ -341,14 +343,21 @@ func (c *Cycle) score() error {
 			c.raw[i] = c.cache.raw[s.column]
 		} else {
 			c.raw[i] = resize(c.raw[i], c.table.rows)
+			c.sparse = nil
 			if err := c.scoreRows(s, &c.feasible, c.raw[i]); err != nil {
 				return err
+			}
+			if c.sparse != nil {
+				if err := c.addBonus(s, c.raw[i]); err != nil {
+					return err
+				}
+				c.sparse = nil
+				continue
 			}
 		}
 		c.active = append(c.active, i)
 	}
 	c.byTopology = domains
-	c.bonuses = c.bonuses[:0]
 	for _, d := range domains {
 		if err := c.addDomains(d); err != nil {
 			return err
@@ -540,6 +549,9 @@ func (c *Cycle) bounds(raw, flat []int64) (least, greatest int64) {
 		base := i * blockRows
 		lo := raw[base+bits.TrailingZeros64(w)]
 		hi := lo
+		if c.sparse != nil && c.sparse[i] == 0 {
+			w = 0 // all are 0
+		}
 		for ; w != 0; w &= w - 1 {
 			v := raw[base+bits.TrailingZeros64(w)]
 			lo, hi = min(lo, v), max(hi, v)

@@ -101,7 +101,7 @@ func (c *Cycle) explainScores(e *Explanation) error {
 		if err := c.scoreRows(s, &c.feasible, column.raw); err != nil {
 			return err
 		}
-		c.bonuses = c.bonuses[:0]
+		c.bonuses, c.sparse = c.bonuses[:0], nil
 		if err := c.addBonus(s, slices.Clone(column.raw)); err != nil {
 			return err
 		}

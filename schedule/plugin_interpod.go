@@ -2,7 +2,10 @@
 
 package schedule
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // InterPodAffinity keeps pods near to or away from others, and prefers nodes where
 // more of what the pod, and the pods already there, would like is so
@@ -191,21 +194,28 @@ func (k *weightedCounter) rate(row int32) int64 {
 	return 0
 }
 
-// ScoreRows is Score for all rows.
+// ScoreRows is Score for all rows. If all terms are about topologies with so many
+// domains that few have a pod, only these are visited, and noted in c.touched.
 func (InterPodAffinity) ScoreRows(c *Cycle, rows *Rows, scores []int64) {
 	n := len(rows.words) * blockRows
 	clear(scores[rows.first*blockRows : min(len(scores), rows.first*blockRows+n)])
+	sparse := !slices.ContainsFunc(c.rating, func(k weightedCounter) bool { return len(k.column.values) <= coarse })
+	if sparse {
+		c.touched = resize(c.touched, len(c.table.blocks))
+		clear(c.touched)
+		c.sparse = c.touched
+	}
 	for i := range c.rating {
-		c.rating[i].rateRows(rows, scores)
+		if k := &c.rating[i]; sparse {
+			k.rateDomains(scores, c.touched)
+		} else {
+			k.rateRows(rows, scores)
+		}
 	}
 }
 
 // rateRows is rate for all rows.
 func (k *weightedCounter) rateRows(rows *Rows, scores []int64) {
-	if len(k.column.values) > coarse {
-		k.rateDomains(scores)
-		return
-	}
 	ids := k.column.ids
 	for wi, w := range rows.words {
 		base := (rows.first + wi) * blockRows
@@ -218,19 +228,18 @@ func (k *weightedCounter) rateRows(rows *Rows, scores []int64) {
 	}
 }
 
-// rateDomains goes through the domains that have pods, for topologies with so
-// many domains that few do. It may rate rows that nobody asked about.
-func (k *weightedCounter) rateDomains(scores []int64) {
-	for i, page := range k.n {
-		if page == nil {
+// rateDomains is rate for the domains that have pods. It may rate rows that nobody
+// asked about.
+func (k *weightedCounter) rateDomains(scores []int64, touched []uint64) {
+	for i, g := range k.n {
+		if g == nil {
 			continue
 		}
-		for j, n := range page {
-			if n == 0 {
-				continue
-			}
-			for _, row := range k.column.members[i*len(page)+j] {
-				scores[row] += int64(n) * k.weight
+		for w := g.nonzero; w != 0; w &= w - 1 {
+			j := bits.TrailingZeros64(w)
+			for _, row := range k.column.members[i*blockRows+j] {
+				scores[row] += int64(g.n[j]) * k.weight
+				touched[row/blockRows] = 1
 			}
 		}
 	}

@@ -265,8 +265,13 @@ func sortByImportance(pods []*placed) {
 		return
 	}
 	slices.SortStableFunc(pods, func(a, b *placed) int {
-		return cmp.Or(-cmp.Compare(a.pod.Priority, b.pod.Priority), a.pod.Started.Compare(b.pod.Started),
-			cmp.Compare(a.pod.key(), b.pod.key()))
+		if a.pod.Priority != b.pod.Priority {
+			return cmp.Compare(b.pod.Priority, a.pod.Priority)
+		}
+		if n := a.pod.Started.Compare(b.pod.Started); n != 0 {
+			return n
+		}
+		return cmp.Or(cmp.Compare(a.pod.Namespace, b.pod.Namespace), cmp.Compare(a.pod.Name, b.pod.Name), cmp.Compare(a.pod.UID, b.pod.UID))
 	})
 }
 
