@@ -293,7 +293,7 @@ func (c *Cluster) overflow(t *template, row int32) error {
 func (c *Cluster) put(p *placed) {
 	x := c.classOf(p.t) // first: a new class counts the pods that are there
 	x.placed++
-	c.table.addPod(p)
+	c.table.addPod(p, x)
 	if p.t.hasTerms() {
 		c.withTerms++
 	}
@@ -308,7 +308,7 @@ func (c *Cluster) put(p *placed) {
 func (c *Cluster) take(p *placed) {
 	x := c.classOf(p.t)
 	x.placed--
-	c.table.removePod(p)
+	c.table.removePod(p, x)
 	if p.t.hasTerms() {
 		c.withTerms--
 	}

@@ -33,7 +33,8 @@ type Cycle struct {
 	words      []uint64 // the rows that are left
 	feasible   Rows
 	scratch    []uint64
-	touched    []uint64
+	touched    []uint64  // scratch: of judge, then of InterPodAffinity
+	changed    Rows      // to be judged; here because what plugins get would escape from a stack
 	raw        [][]int64 // by score: of scores that are not in the cached sum
 	total      []int64
 	tmp        []int64
@@ -52,7 +53,8 @@ type Cycle struct {
 	sparse     []uint64          // by block: 0 where its scores are all 0; nil if not known
 	allowed    []uint64          // scratch of PodTopologySpread
 	lower      []*placed         // scratch of DefaultPreemption
-	seen       []bool            // scratch of PodTopologySpread, by domain
+	found      candidate
+	seen       []bool // scratch of PodTopologySpread, by domain
 }
 
 // place says which plugin runs, where, and on which node.
@@ -209,21 +211,21 @@ func (c *Cycle) filter() error {
 		return err
 	}
 	copy(c.words, c.cache.mask)
-	rows := Rows{words: c.words}
+	c.feasible = Rows{words: c.words}
+	rows := &c.feasible
 	if c.narrowed {
 		rows.and(c.narrow)
 	}
 	for i := range c.profile.filters {
 		if f := &c.profile.filters[i]; !f.local && !c.skipFilter[i] {
-			if err := c.filterRows(f, &rows); err != nil {
+			if err := c.filterRows(f, rows); err != nil {
 				return err
 			}
 		}
 	}
-	if err := c.filterNominated(&rows); err != nil {
+	if err := c.filterNominated(rows); err != nil {
 		return err
 	}
-	c.feasible = rows
 	for _, w := range c.words {
 		if w != 0 {
 			return nil

@@ -166,7 +166,8 @@ func (p DefaultPreemption) search(c *Cycle, d *Diagnosis, budgets []budget) (*ca
 		}
 		enough--
 		if best == nil || found.better(best) {
-			best = found
+			best = new(*found) // found is used again for the next node
+			best.victims = slices.Clone(found.victims)
 		}
 	}
 	return best, nil
@@ -222,7 +223,8 @@ func (c *Cycle) trial(row int32, budgets []budget) (found *candidate, err error)
 		return nil, c.restore(lower, err)
 	}
 	ordered, protected := c.splitByBudget(lower, budgets)
-	found = &candidate{row: row}
+	found = &c.found
+	*found = candidate{row: row, victims: found.victims[:0]}
 	for n, p := range ordered {
 		stays, err := c.reprieve(p)
 		if err != nil {

@@ -34,9 +34,10 @@ func (c *Cycle) updateCache() error {
 	c.cache = c.cacheOf(c.class)
 	t, k := c.table, c.cache
 	clear(c.scratch)
-	rows := Rows{words: c.scratch}
+	c.changed = Rows{words: c.scratch}
+	rows := &c.changed
 	if k.valid && c.sameSkips(k) && (len(c.class.images) == 0 || k.nodes == t.version) && t.log.since(k.seq, t.rows/2, rows.words) {
-		trim(&rows)
+		trim(rows)
 		k.mask = grow(k.mask, len(t.blocks))
 		k.top, k.tied = grow(k.top, len(t.blocks)), grow(k.tied, len(t.blocks))
 		k.sum = grow(k.sum, t.rows)
@@ -81,7 +82,7 @@ func (c *Cycle) sameSkips(k *rowCache) bool {
 }
 
 // judge asks the local plugins about some rows.
-func (c *Cycle) judge(k *rowCache, rows Rows) error {
+func (c *Cycle) judge(k *rowCache, rows *Rows) error {
 	if len(rows.words) == 0 {
 		return nil
 	}
@@ -93,7 +94,7 @@ func (c *Cycle) judge(k *rowCache, rows Rows) error {
 	}
 	for i := range c.profile.filters {
 		if f := &c.profile.filters[i]; f.local && !c.skipFilter[i] {
-			if err := c.filterRows(f, &rows); err != nil {
+			if err := c.filterRows(f, rows); err != nil {
 				return err
 			}
 		}
@@ -107,7 +108,7 @@ func (c *Cycle) judge(k *rowCache, rows Rows) error {
 	}
 	for i := range c.profile.scores {
 		if s := &c.profile.scores[i]; s.local && !c.skipScore[i] {
-			if err := c.judgeScore(k, s, &rows); err != nil {
+			if err := c.judgeScore(k, s, rows); err != nil {
 				return err
 			}
 		}

@@ -231,7 +231,7 @@ func (b *block) column(r int) (alloc, used *[blockRows]int64) {
 var zeroColumn [blockRows]int64
 
 // addPod puts a pod on its row and counts what it takes.
-func (t *table) addPod(p *placed) {
+func (t *table) addPod(p *placed, x *class) {
 	b, i := t.block(p.row)
 	bit := uint64(1) << i
 	if b.ownPods&bit == 0 {
@@ -239,7 +239,7 @@ func (t *table) addPod(p *placed) {
 		b.ownPods |= bit
 	}
 	b.pods[i] = append(b.pods[i], p)
-	t.use(b, i, p.t, 1)
+	b.use(i, x, 1)
 	if len(p.pod.HostPorts) > 0 {
 		b.hasPorts |= bit
 	}
@@ -247,7 +247,7 @@ func (t *table) addPod(p *placed) {
 }
 
 // removePod takes a pod off its row.
-func (t *table) removePod(p *placed) {
+func (t *table) removePod(p *placed, x *class) {
 	b, i := t.block(p.row)
 	bit := uint64(1) << i
 	at := slices.Index(b.pods[i], p)
@@ -256,24 +256,25 @@ func (t *table) removePod(p *placed) {
 		b.ownPods |= bit
 	}
 	b.pods[i] = slices.Delete(b.pods[i], at, at+1)
-	t.use(b, i, p.t, -1)
+	b.use(i, x, -1)
 	if len(p.pod.HostPorts) > 0 && !slices.ContainsFunc(b.pods[i], func(q *placed) bool { return len(q.pod.HostPorts) > 0 }) {
 		b.hasPorts &^= bit
 	}
 	t.log.add(p.row)
 }
 
-// use adds a pod's requests to the row, or takes them off if sign is -1.
-func (t *table) use(b *block, i int, p *template, sign int64) {
-	for _, r := range p.requests {
-		id := t.resources.id(r.name)
-		b.grow(id)
-		b.used[id][i] += sign * r.amount
+// use adds the requests of a pod of class x to a row, or takes them off if sign is
+// -1.
+func (b *block) use(i int, x *class, sign int64) {
+	for j := range x.requests {
+		r := &x.requests[j]
+		b.grow(r.resource)
+		b.used[r.resource][i] += sign * r.amount
 	}
 	b.grow(resPods)
 	b.used[resPods][i] += sign
-	b.nonzero[0][i] += sign * p.nonzero[0]
-	b.nonzero[1][i] += sign * p.nonzero[1]
+	b.nonzero[0][i] += sign * x.t.nonzero[0]
+	b.nonzero[1][i] += sign * x.t.nonzero[1]
 }
 
 // resourceIndex numbers the resources.

@@ -561,3 +561,22 @@ func TestPlaceGroup(t *testing.T) {
 		t.Errorf("PlaceGroup of 2 = %v, %v", d, err)
 	}
 }
+
+// A cycle that looks at all nodes allocates nothing.
+func TestScheduleAllocatesNothing(t *testing.T) {
+	c := cluster(t)
+	for i := range 200 {
+		must(t, c.AddNode(labelled(fmt.Sprint("n", i), schedule.LabelZone, fmt.Sprint("z", i%3))))
+	}
+	p := pod("p", 1)
+	schedulePod := func() {
+		c.ForgetClass(p)
+		if _, err := c.Schedule(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	schedulePod()
+	if n := testing.AllocsPerRun(100, schedulePod); n != 0 {
+		t.Errorf("%v allocations per cycle, want 0", n)
+	}
+}
