@@ -47,7 +47,7 @@ type Cycle struct {
 	spread     spreadState
 	rating     []weightedCounter // of InterPodAffinity, that have pods
 	byDomain   []int64           // its scores
-	sparse     []uint64          // by block: 0 where its scores are all 0; nil if not known
+	sparse     []uint64          // rows where its score is not 0; nil if not known
 	allowed    []uint64          // scratch of PodTopologySpread
 	lower      []*placed         // scratch of DefaultPreemption
 	found      candidate

@@ -195,7 +195,7 @@ func (k *weightedCounter) rate(row int32) int64 {
 }
 
 // ScoreRows is Score for all rows. If all terms are about topologies with so many
-// domains that few have a pod, only these are visited, and noted in c.touched.
+// domains that few have a pod, only their rows are visited, and noted in c.touched.
 func (InterPodAffinity) ScoreRows(c *Cycle, rows *Rows, scores []int64) {
 	n := len(rows.words) * blockRows
 	clear(scores[rows.first*blockRows : min(len(scores), rows.first*blockRows+n)])
@@ -239,7 +239,7 @@ func (k *weightedCounter) rateDomains(scores []int64, touched []uint64) {
 			j := bits.TrailingZeros64(w)
 			for _, row := range k.column.members[i*blockRows+j] {
 				scores[row] += int64(g.n[j]) * k.weight
-				touched[row/blockRows] = 1
+				touched[row/blockRows] |= 1 << (row % blockRows)
 			}
 		}
 	}

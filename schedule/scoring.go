@@ -237,8 +237,11 @@ func (c *Cycle) bounds(raw, flat []int64) (least, greatest int64) {
 		base := i * blockRows
 		lo := raw[base+bits.TrailingZeros64(w)]
 		hi := lo
-		if c.sparse != nil && c.sparse[i] == 0 {
-			w = 0 // all are 0
+		if c.sparse != nil {
+			if w&^c.sparse[i] != 0 {
+				lo, hi = 0, 0
+			}
+			w &= c.sparse[i]
 		}
 		for ; w != 0; w &= w - 1 {
 			v := raw[base+bits.TrailingZeros64(w)]
