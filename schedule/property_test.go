@@ -226,7 +226,7 @@ func agreeOn(t *testing.T, seed uint64) bool {
 	}
 	nodes := 1 + r.IntN(8)
 	if r.chance(10) {
-		nodes = 60 + r.IntN(20) // more than a block
+		nodes = 80 + r.IntN(20) // more than a block, and more hosts than a coarse column has
 	}
 	for i := range nodes {
 		n := r.node(fmt.Sprint("n", i))

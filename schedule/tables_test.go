@@ -452,6 +452,15 @@ func TestVolumeBinding(t *testing.T) {
 	})
 }
 
+type victimsTest struct {
+	name    string
+	there   []*schedule.Pod
+	pod     *schedule.Pod
+	budgets []schedule.DisruptionBudget
+	node    string
+	victims []string
+}
+
 // https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/
 func TestVictims(t *testing.T) {
 	low := func(name, node string, cpu int64, priority int32, change ...func(*schedule.Pod)) *schedule.Pod {
@@ -466,14 +475,7 @@ func TestVictims(t *testing.T) {
 		return func(p *schedule.Pod) { p.Started = time.Unix(int64(minute)*60, 0) }
 	}
 	high := pod("high", 4, func(p *schedule.Pod) { p.Priority = 100 })
-	for _, tt := range []struct {
-		name    string
-		there   []*schedule.Pod
-		pod     *schedule.Pod
-		budgets []schedule.DisruptionBudget
-		node    string
-		victims []string
-	}{
+	for _, tt := range []victimsTest{
 		{name: "as few as needed", there: []*schedule.Pod{low("a1", "a", 2, 1), low("a2", "a", 2, 2), low("b1", "b", 4, 50)}, pod: pod("p", 2, func(p *schedule.Pod) { p.Priority = 10 }), node: "a", victims: []string{"a1"}},
 		{name: "the lowest of the highest", there: []*schedule.Pod{low("a1", "a", 4, 3), low("b1", "b", 4, 2)}, pod: high, node: "b", victims: []string{"b1"}},
 		{name: "the smaller sum", there: []*schedule.Pod{low("a1", "a", 2, 3), low("a2", "a", 2, 3), low("b1", "b", 2, 3), low("b2", "b", 2, 1)}, pod: high, node: "b", victims: []string{"b1", "b2"}},
@@ -492,33 +494,39 @@ func TestVictims(t *testing.T) {
 		}), node: "a", victims: []string{"a2"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			preemption := schedule.DefaultPreemption{Budgets: func() []schedule.DisruptionBudget { return tt.budgets }}
-			c, err := schedule.NewCluster(1, schedule.Profile{Plugins: schedule.With(schedule.DefaultPlugins(), preemption)})
-			must(t, err)
-			must(t, c.AddNode(node("a", 4)))
-			must(t, c.AddNode(node("b", 4)))
-			for _, p := range tt.there {
-				must(t, c.AddPod(p))
-			}
-			r, err := c.Preempt(tt.pod)
-			if tt.node == "" {
-				if !errors.Is(err, schedule.ErrUnschedulable) {
-					t.Errorf("got %+v, %v; want ErrUnschedulable", r, err)
-				}
-				return
-			}
-			must(t, err)
-			var victims []string
-			for _, v := range r.Victims {
-				victims = append(victims, v.Name)
-			}
-			if r.NominatedNode != tt.node || !slices.Equal(victims, tt.victims) {
-				t.Errorf("on %s %q, want on %s %q", r.NominatedNode, victims, tt.node, tt.victims)
-			}
-			if c.Pods() != len(tt.there) {
-				t.Errorf("%d pods are left of %d", c.Pods(), len(tt.there))
+			for seed := range uint64(8) { // from whatever node the search begins
+				tt.run(t, seed+1)
 			}
 		})
+	}
+}
+
+func (tt victimsTest) run(t *testing.T, seed uint64) {
+	preemption := schedule.DefaultPreemption{Budgets: func() []schedule.DisruptionBudget { return tt.budgets }}
+	c, err := schedule.NewCluster(seed, schedule.Profile{Plugins: schedule.With(schedule.DefaultPlugins(), preemption)})
+	must(t, err)
+	must(t, c.AddNode(node("a", 4)))
+	must(t, c.AddNode(node("b", 4)))
+	for _, p := range tt.there {
+		must(t, c.AddPod(p))
+	}
+	r, err := c.Preempt(tt.pod)
+	if tt.node == "" {
+		if !errors.Is(err, schedule.ErrUnschedulable) {
+			t.Errorf("got %+v, %v; want ErrUnschedulable", r, err)
+		}
+		return
+	}
+	must(t, err)
+	var victims []string
+	for _, v := range r.Victims {
+		victims = append(victims, v.Name)
+	}
+	if r.NominatedNode != tt.node || !slices.Equal(victims, tt.victims) {
+		t.Errorf("on %s %q, want on %s %q", r.NominatedNode, victims, tt.node, tt.victims)
+	}
+	if c.Pods() != len(tt.there) {
+		t.Errorf("%d pods are left of %d", c.Pods(), len(tt.there))
 	}
 }
 
@@ -578,5 +586,28 @@ func TestScheduleAllocatesNothing(t *testing.T) {
 	schedulePod()
 	if n := testing.AllocsPerRun(100, schedulePod); n != 0 {
 		t.Errorf("%v allocations per cycle, want 0", n)
+	}
+}
+
+// Over more hosts than are gone through one by one, a host with one pod to be near
+// to is worth half as much as one with two, and here that is enough: the other is
+// full.
+func TestPreferenceOverManyHosts(t *testing.T) {
+	c, err := schedule.NewCluster(1, schedule.Profile{Weights: map[string]int64{"InterPodAffinity": 1}})
+	must(t, err)
+	for i := range 100 {
+		must(t, c.AddNode(node(fmt.Sprint("n", i), 8)))
+	}
+	web := withLabels("app", "web")
+	must(t, c.AddPod(pod("one", 0, web, on("n40"))))
+	must(t, c.AddPod(pod("two", 0, web, on("n70"))))
+	must(t, c.AddPod(pod("three", 8, web, on("n70"), func(p *schedule.Pod) { p.Requests.Memory = 64 << 30 })))
+	p := pod("p", 0, func(p *schedule.Pod) {
+		p.PodAffinity.Preferred = []schedule.PreferredPodAffinity{{Weight: 1, Term: schedule.PodAffinityTerm{
+			TopologyKey: schedule.LabelHostname, Selector: &schedule.Selector{MatchLabels: map[string]string{"app": "web"}},
+		}}}
+	})
+	if d, err := c.Schedule(p); err != nil || d.Node.Name != "n40" {
+		t.Errorf("chosen: %v, %v; want n40", d.Node, err)
 	}
 }
