@@ -50,6 +50,7 @@ type Cycle struct {
 	sparse     []uint64          // rows where its score is not 0; nil if not known
 	allowed    []uint64          // scratch of PodTopologySpread
 	lower      []*placed         // scratch of DefaultPreemption
+	off        []*placed         // off their node for a trial
 	found      candidate
 	seen       []bool // scratch of PodTopologySpread, by domain
 }
@@ -135,6 +136,10 @@ func (c *Cycle) catch(err *error) {
 		return
 	}
 	if v := recover(); v != nil {
+		for _, p := range c.off { // a trial was cut short
+			c.cluster.put(p)
+		}
+		c.off = c.off[:0]
 		cause, ok := v.(error)
 		if !ok {
 			cause = fmt.Errorf("%v", v)

@@ -253,14 +253,14 @@ func (c *Cycle) trial(row int32, budgets []budget) (found *candidate, err error)
 	}
 	c.lower = lower
 	sortByImportance(lower)
-	for n, p := range lower {
+	for _, p := range lower {
 		if err := c.move(p, false); err != nil {
-			return nil, c.restore(lower[:n], err)
+			return nil, c.restore(err)
 		}
 	}
 	fits, err := c.fitsRow(row)
 	if err != nil || !fits {
-		return nil, c.restore(lower, err)
+		return nil, c.restore(err)
 	}
 	ordered, protected := c.splitByBudget(lower, budgets)
 	found = &c.found
@@ -268,7 +268,7 @@ func (c *Cycle) trial(row int32, budgets []budget) (found *candidate, err error)
 	for n, p := range ordered {
 		stays, err := c.reprieve(p)
 		if err != nil {
-			return nil, c.restore(slices.Concat(found.victims, ordered[n:]), err)
+			return nil, c.restore(err)
 		}
 		if stays {
 			continue
@@ -278,7 +278,7 @@ func (c *Cycle) trial(row int32, budgets []budget) (found *candidate, err error)
 			found.violated++
 		}
 	}
-	if err := c.restore(found.victims, nil); err != nil {
+	if err := c.restore(nil); err != nil {
 		return nil, err
 	}
 	if len(found.victims) == 0 {
@@ -321,8 +321,10 @@ func sortByImportance(pods []*placed) {
 func (c *Cycle) move(p *placed, back bool) error {
 	if back {
 		c.cluster.put(p)
+		c.off = slices.DeleteFunc(c.off, func(q *placed) bool { return q == p })
 	} else {
 		c.cluster.take(p)
+		c.off = append(c.off, p)
 	}
 	if len(c.profile.extensions) == 0 {
 		return nil
@@ -330,9 +332,9 @@ func (c *Cycle) move(p *placed, back bool) error {
 	return c.extend(p.row, []*placed{p}, back)
 }
 
-// restore puts pods back after a trial.
-func (c *Cycle) restore(pods []*placed, err error) error {
-	for _, p := range pods {
+// restore puts back what is still off its node after a trial.
+func (c *Cycle) restore(err error) error {
+	for _, p := range slices.Clone(c.off) {
 		if e := c.move(p, true); err == nil {
 			err = e
 		}

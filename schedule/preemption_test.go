@@ -106,3 +106,42 @@ func TestPreemptionAgreesWithReference(t *testing.T) {
 		}
 	}
 }
+
+// A plugin that panics or fails during the trials of preemption leaves nothing
+// changed.
+func TestPreemptionWithBadPlugin(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		fail func() *schedule.Status
+	}{
+		{"panic", func() *schedule.Status { panic("oh dear") }},
+		{"error", func() *schedule.Status { return schedule.Fail(errors.New("oh dear")) }},
+	} {
+		for after := range 4 {
+			t.Run(fmt.Sprint(tt.name, after), func(t *testing.T) {
+				calls := 0
+				mine := plugin{filter: func(p *schedule.Pod, n *schedule.Node) *schedule.Status {
+					if calls++; calls > after {
+						return tt.fail()
+					}
+					return nil
+				}}
+				c, err := schedule.NewCluster(1, schedule.Profile{Plugins: schedule.With(schedule.DefaultPlugins(), mine)})
+				must(t, err)
+				must(t, c.AddNode(node("n", 4)))
+				for i := range 4 {
+					must(t, c.AddPod(pod(fmt.Sprint("low", i), 1, on("n"))))
+				}
+				high := pod("high", 2, func(p *schedule.Pod) { p.Priority = 1 })
+				_, err = c.Preempt(high)
+				if e, ok := errors.AsType[*schedule.PluginError](err); after < 3 && (!ok || e.Plugin != "mine") {
+					t.Errorf("Preempt = %v, want an error that blames the plugin", err)
+				}
+				n, _ := c.NodeInfo("n")
+				if got := n.Requested(schedule.CPU); got != 4000 {
+					t.Errorf("%d of CPU requested after the trial, want 4000", got)
+				}
+			})
+		}
+	}
+}
