@@ -3,6 +3,7 @@
 package schedule
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,10 +72,17 @@ func (s *Scheduler) Retry(plugins ...string) {
 		}
 	}
 	s.queue.unparkAll(moved, time.Now())
+	var closed []*QueuedPod
 	for _, p := range s.queue.pods {
 		if p.where == gated {
-			s.enqueue(p)
+			closed = append(closed, p)
 		}
+	}
+	slices.SortFunc(closed, func(a, b *QueuedPod) int {
+		return cmp.Or(a.Added.Compare(b.Added), compareStrings(a.Pod.key(), b.Pod.key()))
+	})
+	for _, p := range closed {
+		s.enqueue(p)
 	}
 	s.poke()
 }
