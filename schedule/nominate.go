@@ -2,6 +2,8 @@
 
 package schedule
 
+import "maps"
+
 import "slices"
 
 // nominations are the pods that wait for room on a node: victims are being
@@ -17,9 +19,7 @@ func (n *nominations) fork() nominations {
 	for k, v := range n.byRow {
 		f.byRow[k] = slices.Clone(v)
 	}
-	for k, v := range n.byKey {
-		f.byKey[k] = v
-	}
+	maps.Copy(f.byKey, n.byKey)
 	return f
 }
 

@@ -2,6 +2,8 @@
 
 package schedule
 
+import "slices"
+
 // NodePorts keeps pods off nodes where a host port that they want is taken.
 type NodePorts struct{ nodeLocal }
 
@@ -26,10 +28,8 @@ func (NodePorts) Filter(c *Cycle, n NodeInfo) *Status {
 	}
 	for _, p := range b.pods[i] {
 		for _, have := range p.t.ports {
-			for _, want := range c.class.t.ports {
-				if have.conflicts(want) {
-					return statusPorts
-				}
+			if slices.ContainsFunc(c.class.t.ports, have.conflicts) {
+				return statusPorts
 			}
 		}
 	}
