@@ -215,3 +215,19 @@ func script(by map[string]fake.Behaviour) func(*runtime.PodSandboxConfig, *runti
 		return by[c.Metadata.Name]
 	}
 }
+
+// gone is how often OnRemoved told of the pod.
+func (w *world) gone(uid string) int {
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.removed[uid]
+}
+
+// last is the last status that was reported.
+func (w *world) last(uid string) *pod.Status {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	list := w.statuses[uid]
+	return list[len(list)-1]
+}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,10 +41,10 @@ func TestStartAndDelete(t *testing.T) {
 		if want := "Pulling main, Pulled main, Created main, Started main, Killing main"; w.story() != want {
 			t.Errorf("events %s, want %s", w.story(), want)
 		}
-		if w.m.Status("a") != nil || w.removed["a"] != 1 {
-			t.Errorf("after delete: status %v, removed %d times", w.m.Status("a"), w.removed["a"])
+		if w.m.Status("a") != nil || w.gone("a") != 1 {
+			t.Errorf("after delete: status %v, removed %d times", w.m.Status("a"), w.gone("a"))
 		}
-		last := w.statuses["a"][len(w.statuses["a"])-1]
+		last := w.last("a")
 		if last.Phase != pod.Failed || short(last.ContainerStatuses[0].State) != "Terminated:Error:143" {
 			t.Errorf("last status %s, %s", last.Phase, short(last.ContainerStatuses[0].State))
 		}
@@ -272,14 +274,14 @@ func TestTermination(t *testing.T) {
 				w.set(simple("a"))
 				w.m.Delete("a", &tt.grace)
 				w.after(tt.want - time.Millisecond)
-				if tt.want > 0 && w.removed["a"] != 0 {
+				if tt.want > 0 && w.gone("a") != 0 {
 					t.Error("removed too early")
 				}
 				w.after(2 * time.Millisecond)
-				if w.removed["a"] != 1 {
+				if w.gone("a") != 1 {
 					t.Errorf("not removed after %v", tt.want)
 				}
-				last := w.statuses["a"][len(w.statuses["a"])-1].ContainerStatuses[0].State.Terminated
+				last := w.last("a").ContainerStatuses[0].State.Terminated
 				if last == nil || last.ExitCode != tt.code {
 					t.Errorf("terminated %+v, want exit code %d", last, tt.code)
 				}
@@ -298,14 +300,14 @@ func TestSecondDeleteShortensGrace(t *testing.T) {
 		w.m.Delete("a", &long) // can't make it longer, nor start it anew
 		w.m.Delete("a", &brief)
 		w.after(time.Second + time.Millisecond)
-		if w.removed["a"] != 1 {
+		if w.gone("a") != 1 {
 			t.Error("still there 1 s after a delete with a grace of 1 s")
 		}
 	})
 }
 
 func TestHooks(t *testing.T) {
-	var ran []string
+	var ran []string // by one goroutine at a time, and read when all is over
 	exec := func(command []string, _ string) runtime.ExecResult {
 		ran = append(ran, command[0])
 		if command[0] == "bad" {
@@ -347,11 +349,11 @@ func TestPreStopUsesUpGrace(t *testing.T) {
 		w.set(p)
 		w.m.Delete("a", nil)
 		w.after(12*time.Second - time.Millisecond)
-		if w.removed["a"] != 0 {
+		if w.gone("a") != 0 {
 			t.Error("killed before SIGTERM had its 2 s")
 		}
 		w.after(2 * time.Millisecond)
-		if w.removed["a"] != 1 {
+		if w.gone("a") != 1 {
 			t.Error("still there after grace and 2 s")
 		}
 		if w.message(pod.EventFailedPreStopHook) == "" {
@@ -361,9 +363,10 @@ func TestPreStopUsesUpGrace(t *testing.T) {
 }
 
 func TestImagePull(t *testing.T) {
-	missing := true
+	var missing atomic.Bool
+	missing.Store(true)
 	options := fake.Options{Image: func(string) (runtime.Image, error) {
-		if missing {
+		if missing.Load() {
 			return runtime.Image{}, runtime.ErrNotFound
 		}
 		return runtime.Image{}, nil
@@ -379,7 +382,7 @@ func TestImagePull(t *testing.T) {
 		if pulls < 10 || pulls > 18 { // 10, 20, 40, 80, 160 s, then every 5 min
 			t.Errorf("%d pulls in an hour", pulls)
 		}
-		missing = false
+		missing.Store(false)
 		w.after(5 * time.Minute)
 		w.want("a", "main", "Running")
 		if id := w.status("a").ContainerStatuses[0].ImageID; !strings.HasPrefix(id, "sha256:") {
@@ -392,7 +395,7 @@ func TestImagePull(t *testing.T) {
 		w.set(never)
 		w.want("b", "main", "Waiting:ErrImageNeverPull")
 
-		missing = true
+		missing.Store(true)
 		present := simple("c") // IfNotPresent, and it is there
 		w.set(present)
 		w.want("c", "main", "Running")
@@ -404,16 +407,18 @@ func TestImagePull(t *testing.T) {
 }
 
 func TestProbes(t *testing.T) {
-	healthy := map[string]bool{"live": true}
+	var healthy sync.Map // of those that are well
+	healthy.Store("live", true)
 	config := pod.Config{Probe: func(ctx context.Context, _ *pod.Pod, _ string, h pod.Handler) error {
 		switch what := h.Exec[0]; {
 		case what == "hang":
 			<-ctx.Done()
 			return ctx.Err()
-		case healthy[what]:
-			return nil
 		default:
-			return fmt.Errorf("%s is not well", what)
+			if _, ok := healthy.Load(what); !ok {
+				return fmt.Errorf("%s is not well", what)
+			}
+			return nil
 		}
 	}}
 	in(t, fake.Options{}, config, func(w *world) {
@@ -423,16 +428,16 @@ func TestProbes(t *testing.T) {
 		c.ReadinessProbe = &pod.Probe{Handler: pod.Handler{Exec: []string{"ready"}}, Period: 2 * time.Second, FailureThreshold: 2, SuccessThreshold: 2}
 		c.LivenessProbe = &pod.Probe{Handler: pod.Handler{Exec: []string{"live"}}, Period: 3 * time.Second}
 		w.set(p)
-		healthy["ready"] = true
+		healthy.Store("ready", true)
 		w.after(21 * time.Second)
 		w.wantReady("a", false)
 		if w.status("a").ContainerStatuses[0].Started {
 			t.Error("started before the startup probe said so")
 		}
-		healthy["up"] = true
+		healthy.Store("up", true)
 		w.after(10 * time.Second)
 		w.wantReady("a", true)
-		healthy["ready"] = false
+		healthy.Delete("ready")
 		w.after(2 * time.Second)
 		w.wantReady("a", true) // one failure is not enough
 		w.after(2 * time.Second)
@@ -440,10 +445,11 @@ func TestProbes(t *testing.T) {
 		if c, _ := w.status("a").Condition(pod.ContainersReady); c.Reason != "ContainersNotReady" || c.Message != "containers with unready status: [main]" {
 			t.Errorf("ContainersReady %+v", c)
 		}
-		healthy["ready"] = true
+		healthy.Store("ready", true)
 		w.after(5 * time.Second)
 		w.wantReady("a", true)
-		healthy["live"], healthy["up"] = false, false
+		healthy.Clear()
+		healthy.Store("ready", true)
 		w.after(10 * time.Second)
 		if n := len(w.startsOf("main")); n != 2 {
 			t.Errorf("%d starts after liveness failed three times, want 2", n)
@@ -481,9 +487,10 @@ func TestStartErrors(t *testing.T) {
 		{"ImageStatus", "Waiting:ImageInspectError", "InspectFailed main"},
 	} {
 		t.Run(tt.op, func(t *testing.T) {
-			broken := true
+			var broken atomic.Bool
+			broken.Store(true)
 			options := fake.Options{Before: func(_ context.Context, c fake.Call) error {
-				if broken && c.Op == tt.op {
+				if broken.Load() && c.Op == tt.op {
 					return errors.New("no space left on device")
 				}
 				return nil
@@ -494,7 +501,7 @@ func TestStartErrors(t *testing.T) {
 				if s := w.story(); !strings.HasSuffix(s, tt.event) {
 					t.Errorf("events %s, want %s", s, tt.event)
 				}
-				broken = false
+				broken.Store(false)
 				w.after(11 * time.Second)
 				w.want("a", "main", "Running")
 				w.m.Delete("a", nil)
@@ -630,7 +637,8 @@ func TestReadinessGate(t *testing.T) {
 }
 
 func TestEviction(t *testing.T) {
-	free := int64(1 << 30)
+	var free atomic.Int64
+	free.Store(1 << 30)
 	usage := func(mem uint64) fake.Behaviour {
 		return fake.Behaviour{IgnoreTerm: true, Usage: &runtime.Usage{MemoryWorkingSet: mem}}
 	}
@@ -638,7 +646,7 @@ func TestEviction(t *testing.T) {
 		return map[string]fake.Behaviour{"greedy": usage(300 << 20), "modest": usage(50 << 20), "critical": usage(900 << 20)}[s.Metadata.Name]
 	}
 	config := pod.Config{Eviction: &pod.Eviction{Signals: func(context.Context) (pod.Signals, error) {
-		return pod.Signals{MemoryAvailable: free, MemoryCapacity: 8 << 30}, nil
+		return pod.Signals{MemoryAvailable: free.Load(), MemoryCapacity: 8 << 30}, nil
 	}}}
 	in(t, fake.Options{Script: behaviour}, config, func(w *world) {
 		for _, name := range []string{"greedy", "modest", "critical"} {
@@ -653,9 +661,9 @@ func TestEviction(t *testing.T) {
 		if memory, _ := w.m.Pressure(); memory {
 			t.Error("pressure without shortage")
 		}
-		free = 50 << 20
+		free.Store(50 << 20)
 		w.after(10 * time.Second)
-		free = 1 << 30
+		free.Store(1 << 30)
 		w.wantPhase("greedy", pod.Failed)
 		w.wantPhase("modest", pod.Running)
 		w.wantPhase("critical", pod.Running)
@@ -725,6 +733,8 @@ func TestStatusNeverGoesBack(t *testing.T) {
 	in(t, fake.Options{}, pod.Config{}, func(w *world) {
 		w.set(simple("a", "sh", "-c", "sleep 1; exit 1"))
 		w.after(10 * time.Minute)
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		for i, s := range w.statuses["a"][1:] {
 			if d := cmp.Diff(w.statuses["a"][i], s); d == "" {
 				t.Errorf("status %d is the same as the one before", i+1)
