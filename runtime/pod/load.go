@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/slipway-dev/slipway/runtime"
@@ -60,7 +59,7 @@ func (m *Manager) loadPod(ctx context.Context, uid string, list []runtime.PodSan
 	}
 	m.mu.Unlock()
 	w.mu.Lock()
-	w.sandboxID = st.ID
+	w.sandboxID, w.labels = st.ID, st.Labels
 	w.sandbox = sandbox{id: st.ID, ready: st.State == runtime.SandboxReady, attempt: st.Metadata.Attempt, next: st.Metadata.Attempt + 1, ips: st.IPs}
 	w.started = list[len(list)-1].CreatedAt
 	if len(list) > 1 {
@@ -142,7 +141,7 @@ func (m *Manager) loadContainers(ctx context.Context, w *worker, list []runtime.
 
 func (m *Manager) loadContainer(w *worker, i *instance, st *runtime.ContainerStatus) {
 	i.id, i.sandbox, i.attempt = st.ID, st.SandboxID, st.Metadata.Attempt
-	i.hash, _ = strconv.ParseUint(st.Annotations[annotationHash], 16, 64)
+	i.image = st.Image
 	w.take(i, st)
 	if d, err := time.ParseDuration(st.Annotations[annotationBackOff]); err == nil {
 		i.crash = retry{delay: d, last: st.CreatedAt}

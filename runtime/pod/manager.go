@@ -104,10 +104,13 @@ func (m *Manager) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	watch, err := m.subscribe(ctx)
-	if err != nil {
-		return err
+	if err == nil {
+		err = m.load(ctx)
 	}
-	if err := m.load(ctx); err != nil {
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("list the pods of the runtime: %w", err)
 	}
 	m.queue.open(ctx)

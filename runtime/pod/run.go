@@ -207,7 +207,7 @@ func (w *worker) mustEnd(ctx context.Context, p *Pod, c *Container, i *instance)
 		if i.killGrace != nil {
 			grace = *i.killGrace
 		}
-	case i.kind != ephemeralKind && i.hash != hash(c):
+	case i.kind != ephemeralKind && i.image != c.Image:
 		kill = fmt.Sprintf("Container %s definition changed, will be restarted", c.Name)
 	default:
 		return !w.resize(ctx, p, c, i)

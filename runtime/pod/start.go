@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,17 +21,19 @@ const (
 	labelNamespace = "io.kubernetes.pod.namespace"
 	labelUID       = "io.kubernetes.pod.uid"
 
-	annotationHash    = "io.kubernetes.container.hash"
 	annotationGrace   = "io.kubernetes.pod.terminationGracePeriod"
 	annotationBackOff = "slipway.dev/back-off"
 )
 
 func (w *worker) sandboxConfig(p *Pod) *runtime.PodSandboxConfig {
+	if w.labels == nil {
+		w.labels = map[string]string{labelName: p.Name, labelNamespace: p.namespace(), labelUID: p.UID}
+	}
 	c := &runtime.PodSandboxConfig{
 		Metadata: runtime.PodSandboxMetadata{Name: p.Name, Namespace: p.namespace(), UID: p.UID, Attempt: w.sandbox.next},
 		Hostname: p.Spec.Hostname,
 		DNS:      p.Spec.DNS,
-		Labels:   map[string]string{labelName: p.Name, labelNamespace: p.namespace(), labelUID: p.UID},
+		Labels:   w.labels,
 		Security: p.Spec.Security, RuntimeHandler: p.Spec.RuntimeHandler,
 		Resources: sum(p, w.m.config.MemoryCapacity),
 	}
@@ -68,8 +69,7 @@ func (w *worker) sandboxConfig(p *Pod) *runtime.PodSandboxConfig {
 
 // start runs a container as a given attempt. What goes wrong becomes its waiting state.
 func (w *worker) start(ctx context.Context, p *Pod, c *Container, i *instance, attempt uint32) {
-	ref, ok := w.ensureImage(ctx, p, c, i)
-	if !ok {
+	if !w.ensureImage(ctx, p, c, i) {
 		return
 	}
 	fail := func(reason string, err error) {
@@ -81,7 +81,9 @@ func (w *worker) start(ctx context.Context, p *Pod, c *Container, i *instance, a
 		i.retryAt = time.Now().Add(retryPause)
 		w.wakeAt(i.retryAt)
 	}
-	config, err := w.containerConfig(ctx, p, c, i, attempt, ref)
+	sandbox := w.sandboxConfig(p)
+	sandbox.Metadata.Attempt = w.sandbox.attempt
+	config, err := w.containerConfig(ctx, p, c, attempt)
 	if err != nil {
 		fail(ReasonCreateContainerConfigError, err)
 		return
@@ -89,10 +91,8 @@ func (w *worker) start(ctx context.Context, p *Pod, c *Container, i *instance, a
 	again := i.id != "" && attempt > i.attempt
 	if again {
 		i.crash.next(w.m.config.CrashBackOff, i.ended, time.Now())
-		config.Annotations[annotationBackOff] = i.crash.delay.String()
+		config.Annotations = map[string]string{annotationBackOff: i.crash.delay.String()}
 	}
-	sandbox := w.sandboxConfig(p)
-	sandbox.Metadata.Attempt = w.sandbox.attempt
 	id, err := w.m.config.Runtime.CreateContainer(ctx, w.sandbox.id, config, sandbox)
 	if err != nil {
 		if errors.Is(err, runtime.ErrAlreadyExists) {
@@ -103,7 +103,7 @@ func (w *worker) start(ctx context.Context, p *Pod, c *Container, i *instance, a
 	}
 	w.event(p, c.Name, EventCreated, "Created container: %s", c.Name)
 	w.succeed(ctx, i, again)
-	i.id, i.sandbox, i.attempt, i.state, i.hash, i.applied = id, w.sandbox.id, attempt, runtime.ContainerCreated, hash(c), c.Resources
+	i.id, i.sandbox, i.attempt, i.state, i.image, i.applied = id, w.sandbox.id, attempt, runtime.ContainerCreated, c.Image, c.Resources
 	i.waiting, i.preStopped = Waiting{}, false
 	if err := w.m.config.Runtime.StartContainer(ctx, id); err != nil {
 		fail(ReasonRunContainerError, err)
@@ -158,14 +158,13 @@ func (w *worker) adopt(ctx context.Context, i *instance, name string, attempt ui
 	for _, c := range list {
 		if c.Metadata.Name == name && c.Metadata.Attempt == attempt {
 			i.id, i.sandbox, i.attempt, i.state = c.ID, c.SandboxID, attempt, runtime.ContainerUnknown
-			i.hash, _ = strconv.ParseUint(c.Annotations[annotationHash], 16, 64)
 			w.changed()
 		}
 	}
 	return err
 }
 
-func (w *worker) containerConfig(ctx context.Context, p *Pod, c *Container, i *instance, attempt uint32, ref string) (*runtime.ContainerConfig, error) {
+func (w *worker) containerConfig(ctx context.Context, p *Pod, c *Container, attempt uint32) (*runtime.ContainerConfig, error) {
 	env, err := w.environment(ctx, p, c)
 	if err != nil {
 		return nil, err
@@ -179,9 +178,8 @@ func (w *worker) containerConfig(ctx context.Context, p *Pod, c *Container, i *i
 		Image:    runtime.ImageSpec{Image: c.Image, RuntimeHandler: p.Spec.RuntimeHandler},
 		Command:  expandAll(c.Command, env), Args: expandAll(c.Args, env),
 		WorkingDir: c.WorkingDir, Env: env, Mounts: mounts,
-		Labels:      map[string]string{labelUID: p.UID},
-		Annotations: map[string]string{annotationHash: strconv.FormatUint(hash(c), 16)},
-		Stdin:       c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
+		Labels: w.labels, // the sandbox's: one map for a pod, since a simulated node has very many
+		Stdin:  c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
 		Resources: cgroup(p, c.Resources, w.m.config.MemoryCapacity),
 		Security:  c.Security, StopSignal: c.StopSignal,
 	}
@@ -201,16 +199,6 @@ func (w *worker) containerConfig(ctx context.Context, p *Pod, c *Container, i *i
 		}
 	}
 	return config, nil
-}
-
-// hash tells whether a running container is still the one that is wanted: of the
-// fields that Kubernetes lets one change, all but the resources.
-func hash(c *Container) uint64 {
-	h := fnv.New64a()
-	h.Write([]byte(c.Name))
-	h.Write([]byte{0})
-	h.Write([]byte(c.Image))
-	return h.Sum64()
 }
 
 func (m *Manager) logDir(p *Pod) string {
@@ -270,14 +258,14 @@ func defaultPullPolicy(image string) PullPolicy {
 }
 
 // ensureImage makes the container's image present, or says what it waits for.
-func (w *worker) ensureImage(ctx context.Context, p *Pod, c *Container, i *instance) (ref string, ok bool) {
+func (w *worker) ensureImage(ctx context.Context, p *Pod, c *Container, i *instance) bool {
 	if c.Image == "" {
-		return "", true
+		return true
 	}
 	images := w.m.config.Images
 	if images == nil {
 		i.waiting = Waiting{ReasonErrImagePull, "this runtime has no images: Config.Images is nil"}
-		return "", false
+		return false
 	}
 	spec := runtime.ImageSpec{Image: c.Image, RuntimeHandler: p.Spec.RuntimeHandler}
 	policy := c.ImagePullPolicy
@@ -288,27 +276,27 @@ func (w *worker) ensureImage(ctx context.Context, p *Pod, c *Container, i *insta
 		image, err := images.ImageStatus(ctx, spec)
 		switch {
 		case ctx.Err() != nil:
-			return "", false
+			return false
 		case err != nil:
 			w.warn(p, c.Name, EventInspectFailed, "Failed to inspect image %q: %v", c.Image, err)
 			i.waiting = Waiting{ReasonImageInspectError, fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err)}
 			w.wakeAt(time.Now().Add(retryPause))
-			return "", false
+			return false
 		case image != nil:
 			w.event(p, c.Name, EventPulled, "Container image %q already present on machine", c.Image)
-			return image.ID, true
+			return true
 		case policy == PullNever:
 			text := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
 			w.warn(p, c.Name, EventErrImageNeverPull, "%s", text)
 			i.waiting = Waiting{ReasonErrImageNeverPull, text}
 			w.wakeAt(time.Now().Add(retryPause))
-			return "", false
+			return false
 		}
 	}
 	return w.pullImage(ctx, p, c, i, spec)
 }
 
-func (w *worker) pullImage(ctx context.Context, p *Pod, c *Container, i *instance, spec runtime.ImageSpec) (ref string, ok bool) {
+func (w *worker) pullImage(ctx context.Context, p *Pod, c *Container, i *instance, spec runtime.ImageSpec) bool {
 	now := time.Now()
 	if until := i.pull.last.Add(i.pull.delay); i.pull.delay > 0 && now.Before(until) {
 		if i.waiting.Reason != ReasonImagePullBackOff {
@@ -317,7 +305,7 @@ func (w *worker) pullImage(ctx context.Context, p *Pod, c *Container, i *instanc
 		}
 		i.waiting = Waiting{ReasonImagePullBackOff, fmt.Sprintf("Back-off pulling image %q: %s: %s", c.Image, i.pullErr.reason, i.pullErr.message)}
 		w.wakeAt(until)
-		return "", false
+		return false
 	}
 	w.event(p, c.Name, EventPulling, "Pulling image %q", c.Image)
 	var err error
@@ -328,10 +316,10 @@ func (w *worker) pullImage(ctx context.Context, p *Pod, c *Container, i *instanc
 				return
 			}
 		}
-		ref, err = w.m.config.Images.PullImage(ctx, spec, auth, w.sandboxConfig(p))
+		_, err = w.m.config.Images.PullImage(ctx, spec, auth, w.sandboxConfig(p))
 	})
 	if ctx.Err() != nil {
-		return "", false
+		return false
 	}
 	if err != nil {
 		i.pull.next(w.m.config.ImageBackOff, time.Now(), time.Now())
@@ -344,9 +332,9 @@ func (w *worker) pullImage(ctx context.Context, p *Pod, c *Container, i *instanc
 		w.warn(p, c.Name, EventFailed, "Error: %s", reason)
 		i.waiting = Waiting{reason, err.Error()}
 		w.wakeAt(time.Now().Add(time.Second)) // to say that it is in back-off
-		return "", false
+		return false
 	}
 	i.pull, i.pullErr = retry{}, failure{}
 	w.event(p, c.Name, EventPulled, "Successfully pulled image %q in %v", c.Image, time.Since(now).Round(time.Millisecond))
-	return ref, true
+	return true
 }

@@ -39,7 +39,8 @@ type worker struct {
 
 	// Owned by the turn.
 	sandbox     sandbox
-	oldSandbox  string // the one before, kept for the logs and exit codes in it
+	labels      map[string]string // of the sandbox and the containers
+	oldSandbox  string            // the one before, kept for the logs and exit codes in it
 	list        []*instance
 	extra       []*instance // of containers that are not in the specification any more
 	started     time.Time
@@ -84,13 +85,12 @@ type instance struct {
 	sandbox  string
 	attempt  uint32
 	state    runtime.ContainerState
-	hash     uint64
+	image    string // as it was asked for
 	imageRef string
 	logPath  string
 	exitCode int
 	reason   string
 	message  string
-	created  time.Time
 	begun    time.Time
 	ended    time.Time
 	applied  Resources // in force
@@ -420,7 +420,7 @@ func (w *worker) look(ctx context.Context, i *instance) error {
 func (w *worker) take(i *instance, st *runtime.ContainerStatus) {
 	ended := i.state != runtime.ContainerExited && st.State == runtime.ContainerExited
 	i.state, i.imageRef, i.logPath = st.State, st.ImageRef, st.LogPath
-	i.created, i.begun, i.ended = st.CreatedAt, st.StartedAt, st.FinishedAt
+	i.begun, i.ended = st.StartedAt, st.FinishedAt
 	i.exitCode, i.reason, i.message = st.ExitCode, st.Reason, st.Message
 	if st.State == runtime.ContainerExited && i.ended.IsZero() {
 		i.ended = time.Now()
