@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/slipway-dev/slipway/runtime"
 )
@@ -43,6 +44,10 @@ func Open(root string) (*Hierarchy, error) {
 	for _, dir := range h.dirs("slipway") {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("cgroups at %s: %w: %w", root, runtime.ErrUnsupported, err)
+		}
+		const write = 2
+		if err := syscall.Access(dir, write); err != nil {
+			return nil, fmt.Errorf("cgroups at %s: %w: write to %s: %w", root, runtime.ErrUnsupported, dir, err)
 		}
 	}
 	if h.v2 {
