@@ -25,7 +25,9 @@ func TestMain(m *testing.M) {
 		case "echo-server":
 			echoServer(os.Args[2])
 		case "agent":
-			agent(os.Args[2:])
+			agent(os.Args[2])
+		case "exclusive":
+			exclusive(os.Args[2])
 		}
 	}
 	os.Exit(m.Run())
@@ -137,5 +139,3 @@ func limits() bool {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
-
-func agent([]string) {}
