@@ -106,7 +106,7 @@ func start(o Options) error {
 	cmd.Stderr = log
 	cmd.ExtraFiles = []*os.File{told}
 	// A small heap: it holds a few records, and its memory counts for each pod.
-	cmd.Env = append(os.Environ(), envSupervisor+"="+string(config), "GOGC=50", "GOMAXPROCS=1")
+	cmd.Env = append(os.Environ(), envSupervisor+"="+string(config), "GOGC=50")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()
 	told.Close()
