@@ -117,7 +117,7 @@ func (s *suite) logPathIsDirectory() {
 	sandbox, sc := s.sandbox()
 	c := s.container("main", "echo hello; sleep 1000")
 	s.must(os.MkdirAll(filepath.Join(sc.LogDirectory, c.LogPath), 0o755))
-	id := s.create(sandbox, s.container("other", "true"), sc) // the image is there
+	s.create(sandbox, s.container("other", "true"), sc) // the image is there
 	id, err := s.rt.CreateContainer(s.Context(), sandbox, c, sc)
 	if err == nil {
 		err = s.rt.StartContainer(s.Context(), id)
