@@ -160,6 +160,7 @@ func (m *Manager) Set(p *Pod) error {
 	w := m.pods[p.UID]
 	if w == nil {
 		w = newWorker(m, p.UID)
+		w.pod = p // before anybody can see it
 		m.pods[p.UID] = w
 	}
 	m.mu.Unlock()

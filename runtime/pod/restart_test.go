@@ -166,3 +166,33 @@ func (l *locked) Uint64() uint64 {
 	defer l.mu.Unlock()
 	return l.src.Uint64()
 }
+
+// TestSetWhileStarting sets, deletes and syncs pods from several goroutines while the manager starts
+// and relists: each pod ends as it was last asked to.
+func TestSetWhileStarting(t *testing.T) {
+	for range 20 {
+		in(t, fake.Options{}, pod.Config{Relist: time.Microsecond}, func(w *world) {
+			var wg sync.WaitGroup
+			for n := range 20 {
+				wg.Go(func() {
+					p := simple(fmt.Sprint("p", n))
+					if err := w.m.Set(p); err != nil {
+						t.Error(err)
+					}
+					if n%2 == 0 {
+						if err := w.m.Delete(p.UID, nil); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			w.after(time.Millisecond)
+			for n := range 20 {
+				if s := w.m.Status(fmt.Sprint("p", n)); (s == nil) != (n%2 == 0) {
+					t.Errorf("pod %d: status %v", n, s)
+				}
+			}
+		})
+	}
+}
