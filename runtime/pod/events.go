@@ -38,7 +38,6 @@ const (
 	EventFailedKillPod        = "FailedKillPod"
 	EventEvicted              = "Evicted"
 	EventDeadlineExceeded     = "DeadlineExceeded"
-	EventExceededGracePeriod  = "ExceededGracePeriod"
 	EventResizeCompleted      = "ResizeCompleted"
 	EventResizeError          = "ResizeError"
 	EventContainerLogRotation = "FailedLogRotation"

@@ -53,14 +53,12 @@ type Spec struct {
 	HostNetwork, HostPID, HostIPC, ShareProcessNamespace bool
 
 	Hostname           string // empty: the pod's name
-	Subdomain          string
 	DNS                runtime.DNSConfig
 	NodeName           string
 	ServiceAccountName string
 	Priority           int32
 	ReadinessGates     []string // condition types that SetCondition makes true
 	RuntimeHandler     string
-	Overhead           ResourceList
 	Security           runtime.SecurityContext
 	// ImagePullSecrets are passed on to Config.Auth.
 	ImagePullSecrets []string
@@ -209,9 +207,7 @@ type Volume struct {
 }
 
 // EmptyDir is a directory that lives as long as the pod.
-type EmptyDir struct {
-	SizeLimit int64 // bytes; the pod is evicted when it uses more. Zero: no limit
-}
+type EmptyDir struct{}
 
 // HostPath is a path of the machine.
 type HostPath struct {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -123,7 +124,7 @@ func (n *node) launch(c *container, exit chan<- int) (*launched, error) {
 		return nil, errors.Join(err, closeLog(p.log))
 	}
 	p.streams = s
-	spec := n.spec(c, slicesConcat(c.Config.Command, c.Config.Args))
+	spec := n.spec(c, slices.Concat(c.Config.Command, c.Config.Args))
 	spec.files, spec.tty = child, c.Config.TTY
 	spec.resources = c.Config.Resources
 	p.pid, p.cgroup, err = n.spawn(spec, exit)

@@ -24,7 +24,8 @@
 //	                        Root)       └─▶ ...
 //
 // If the supervisor itself is killed, its containers have lost their output and
-// their parent. The next supervisor kills what is left of them and reports them as exited with 137.
+// their parent. The next supervisor, which the agent starts with its next call, kills what is left of them and reports
+// them as exited with 137.
 // A supervisor without sandboxes and without agents ends by itself.
 //
 // # What a container is
@@ -55,5 +56,7 @@
 //   - Limits of CPU, memory and processes need a writable cgroup hierarchy, version 1 or 2. Where there is
 //     none a container runs without limits, and UpdateContainerResources returns
 //     runtime.ErrUnsupported. Version 2 is tested on files only, not on a kernel.
+//   - Host ports are refused. Hostname (but for the variable HOSTNAME), DNS, devices, capabilities, security
+//     profiles and PID and IPC namespaces of a configuration have no effect.
 //   - There is no isolation of users, processes or files: use it for programs that you trust.
 package process

@@ -104,6 +104,11 @@ func (n *node) runSandbox(config *runtime.PodSandboxConfig) (string, error) {
 	if m.Name == "" || m.UID == "" {
 		return "", fmt.Errorf("run sandbox: %w: Metadata needs a name and a UID", runtime.ErrInvalid)
 	}
+	for _, p := range config.PortMappings {
+		if p.HostPort != 0 && config.Namespaces.Network != runtime.NamespaceNode {
+			return "", fmt.Errorf("run sandbox of pod %s: host port %d: %w: use the pod's address, or the machine's network", m.UID, p.HostPort, runtime.ErrUnsupported)
+		}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, s := range n.sandboxes {

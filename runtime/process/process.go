@@ -42,7 +42,8 @@ type Options struct {
 // Runtime is the agent's side of a node. It has no state of its own: all is in
 // the supervisor, which outlives it.
 type Runtime struct {
-	options Options
+	options  Options
+	starting sync.Mutex // held while a supervisor is looked for or started
 
 	mu     sync.Mutex
 	idle   []*net.UnixConn
@@ -66,19 +67,10 @@ func New(o Options) (*Runtime, error) {
 		return nil, fmt.Errorf("process runtime: %w", err)
 	}
 	r := &Runtime{options: o}
-	// A supervisor that is just going away may hold the lock for a moment.
-	for range 100 {
-		if _, err = r.SupervisorPID(context.Background()); err == nil {
-			return r, nil
-		}
-		if err = start(o); err != nil && !errors.Is(err, errLocked) {
-			return nil, err
-		}
-		if err != nil {
-			time.Sleep(20 * time.Millisecond)
-		}
+	if _, err := r.SupervisorPID(context.Background()); err != nil {
+		return nil, fmt.Errorf("process runtime: %w", err)
 	}
-	return nil, fmt.Errorf("process runtime: %w: the supervisor of %s does not answer, see %s there: %w", runtime.ErrUnavailable, root, logName, err)
+	return r, nil
 }
 
 // start starts a supervisor and waits until it listens.
@@ -146,14 +138,38 @@ func (r *Runtime) SupervisorPID(ctx context.Context) (int, error) {
 	return call[int](ctx, r, "PID", none{})
 }
 
+// dial connects to the supervisor, and starts one if there is none: also when the last one
+// was killed while this agent runs.
 func (r *Runtime) dial() (*net.UnixConn, error) {
+	r.starting.Lock()
+	defer r.starting.Unlock()
+	// A supervisor that another agent starts, or that is just going away, holds the lock for a moment.
+	const tries, pause = 100, 20 * time.Millisecond
+	var err error
+	for range tries {
+		var c *net.UnixConn
+		if c, err = r.connect(); err == nil {
+			return c, nil
+		}
+		switch started := start(r.options); {
+		case started == nil:
+		case errors.Is(started, errLocked):
+			time.Sleep(pause)
+		default:
+			return nil, fmt.Errorf("%w: %w", runtime.ErrUnavailable, started)
+		}
+	}
+	return nil, fmt.Errorf("%w: the supervisor does not answer, see %s: %w", runtime.ErrUnavailable, filepath.Join(r.options.Root, logName), err)
+}
+
+func (r *Runtime) connect() (*net.UnixConn, error) {
 	var c net.Conn
 	err := shortPath(r.options.Root, func(dir string) (err error) {
 		c, err = net.Dial("unix", filepath.Join(dir, socketName))
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w: supervisor of %s: %w", runtime.ErrUnavailable, r.options.Root, err)
+		return nil, err
 	}
 	return c.(*net.UnixConn), nil
 }

@@ -120,7 +120,7 @@ func TestConformance(t *testing.T) {
 		},
 		MissingImage: "example.com/missing:1",
 		Echo:         func(port int) []string { return []string{self, "echo-server", itoa(port)} },
-		Limits:       limits(),
+		Limits:       limits(t),
 		Reconnect: func(t *testing.T, old runtimetest.Runtime) runtimetest.Runtime {
 			old.(*process.Runtime).Close()
 			rt, err := process.New(roots[old])
@@ -133,9 +133,15 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// limits reports whether cgroups can be made here.
-func limits() bool {
-	return os.Geteuid() == 0 && syscall.Access("/sys/fs/cgroup/memory", 2) == nil
+// limits reports whether cgroups can be made here. In CI they must be.
+func limits(t *testing.T) bool {
+	t.Helper()
+	ok := os.Geteuid() == 0 && syscall.Access("/sys/fs/cgroup/memory/slipway", 2) == nil ||
+		os.Geteuid() == 0 && os.MkdirAll("/sys/fs/cgroup/memory/slipway", 0o755) == nil
+	if !ok && os.Getenv("CI") == "true" {
+		t.Error("memory limits need root and cgroups of version 1, and CI has to test them")
+	}
+	return ok
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

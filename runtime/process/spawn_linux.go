@@ -485,8 +485,6 @@ func children() []int {
 	return list
 }
 
-func slicesConcat(a, b []string) []string { return slices.Concat(a, b) }
-
 // uniq drops files that stand twice, as a terminal does.
 func uniq(files []*os.File) []*os.File {
 	var list []*os.File
