@@ -4,7 +4,8 @@
 // machine: the interfaces of the Kubernetes Container Runtime Interface (CRI
 // v1, https://github.com/kubernetes/cri-api) in plain Go types.
 //
-// This runs one real process, with a fake in its place in tests:
+// This runs one real process, with a fake in its place in tests (main has called
+// process.Main first, see there):
 //
 //	rt, err := process.New(process.Options{Root: dir})
 //	...
