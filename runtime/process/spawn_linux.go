@@ -1,0 +1,497 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package process
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/slipway-dev/slipway/runtime"
+	"github.com/slipway-dev/slipway/runtime/internal/cgroup"
+)
+
+// spawnSpec is one process to start: a container's or an exec's.
+type spawnSpec struct {
+	id        string // of the container
+	command   []string
+	env       []string
+	dir       string
+	root      string // directory of the image, empty for the machine's
+	mounts    []runtime.Mount
+	security  runtime.SecurityContext
+	resources *runtime.Resources
+	container *container
+	files     []*os.File // stdin, stdout, stderr
+	tty       bool
+	exec      bool // into a container that runs
+}
+
+// spec is a command in a container.
+func (n *node) spec(c *container, command []string) spawnSpec {
+	s := spawnSpec{
+		id: c.ID, command: command, env: n.environ(c), dir: c.Config.WorkingDir, root: c.ImageRef,
+		mounts: c.Config.Mounts, security: c.Config.Security, container: c,
+	}
+	if s.dir == "" && s.root == "" {
+		s.dir = n.dir(c.SandboxID)
+	}
+	return s
+}
+
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// environ is what a process of a container sees: nothing of the agent's environment.
+func (n *node) environ(c *container) []string {
+	env := []string{"PATH=" + defaultPath, "HOME=/", "HOSTNAME=" + c.sandbox.Config.Hostname, envPodIP + "=" + c.sandbox.IP}
+	set := func(name, value string) {
+		env = slices.DeleteFunc(env, func(v string) bool { return strings.HasPrefix(v, name+"=") })
+		env = append(env, name+"="+value)
+	}
+	for _, e := range c.Config.Env {
+		set(e.Name, e.Value)
+	}
+	set(envContainer, n.mark(c.ID))
+	return env
+}
+
+// spawn starts a process, whose exit code will be sent to exit. It is the leader of a session of its
+// own.
+//
+// The process is started from a thread that has been made what the process
+// is to be: with its filter, in its cgroup, in its mount namespace. That saves a helper program between
+// fork and exec, which would cost a Go start of some milliseconds. The thread ends with the goroutine.
+func (n *node) spawn(s spawnSpec, exit chan<- int) (pid int, group string, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		goruntime.LockOSThread() // and never unlocked
+		pid, group, err = n.spawnHere(s, exit)
+	}()
+	<-done
+	return pid, group, err
+}
+
+func (n *node) spawnHere(s spawnSpec, exit chan<- int) (int, string, error) {
+	attr := &syscall.ProcAttr{Dir: s.dir, Env: s.env, Sys: &syscall.SysProcAttr{Setsid: true}}
+	for _, f := range s.files {
+		attr.Files = append(attr.Files, f.Fd())
+	}
+	if s.tty {
+		attr.Sys.Setctty = true
+	}
+	if err := credential(s.security, attr.Sys); err != nil {
+		return 0, "", err
+	}
+	group, undo, err := n.enterCgroup(s, attr.Sys)
+	if err != nil {
+		return 0, "", err
+	}
+	if err := n.enterMounts(s, attr); err != nil {
+		undo()
+		return 0, "", err
+	}
+	path, err := lookPath(s)
+	if err != nil {
+		undo()
+		return 0, "", err
+	}
+	var listener *os.File
+	if addr := s.container.sandbox.addr; addr.IsValid() {
+		if listener, err = redirect(); err != nil {
+			undo()
+			return 0, "", fmt.Errorf("pod address: %w", err)
+		}
+	}
+	n.children.Lock()
+	pid, err := syscall.ForkExec(path, s.command, attr)
+	if err == nil {
+		n.waiting[pid] = exit
+	}
+	n.children.Unlock()
+	if err != nil {
+		undo()
+		if listener != nil {
+			listener.Close()
+		}
+		return 0, "", fmt.Errorf("exec %s: %w", path, err)
+	}
+	if listener != nil {
+		go serve(listener, s.container.sandbox.addr)
+	}
+	if r := s.resources; r != nil && r.OOMScoreAdj != 0 {
+		// Raising it needs no right; a refusal to lower it leaves the process as likely to go as any.
+		os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte(strconv.FormatInt(r.OOMScoreAdj, 10)), 0)
+	}
+	return pid, group, nil
+}
+
+func credential(s runtime.SecurityContext, attr *syscall.SysProcAttr) error {
+	if s.RunAsUser == nil && s.RunAsGroup == nil && s.SupplementalGroups == nil {
+		return nil
+	}
+	uid, gid := os.Geteuid(), os.Getegid()
+	want := syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	if s.RunAsUser != nil {
+		want.Uid = uint32(*s.RunAsUser)
+	}
+	if s.RunAsGroup != nil {
+		want.Gid = uint32(*s.RunAsGroup)
+	}
+	if int(want.Uid) == uid && int(want.Gid) == gid && s.SupplementalGroups == nil {
+		return nil
+	}
+	if uid != 0 {
+		return fmt.Errorf("run as user %d, group %d: %w: the node runs as user %d and is not root", want.Uid, want.Gid, runtime.ErrInvalid, uid)
+	}
+	for _, g := range s.SupplementalGroups {
+		want.Groups = append(want.Groups, uint32(g))
+	}
+	attr.Credential = &want
+	return nil
+}
+
+// enterCgroup makes the process be born in its group, if it has limits.
+func (n *node) enterCgroup(s spawnSpec, attr *syscall.SysProcAttr) (name string, undo func(), err error) {
+	undo = func() {}
+	if s.exec {
+		s.resources = s.container.resources(n)
+	}
+	if !cgroup.Needed(s.resources) {
+		return "", undo, nil
+	}
+	h, err := n.cgroups()
+	if err != nil {
+		return "", undo, nil // no limits here, as the documentation says
+	}
+	g, err := h.Create(s.id, s.resources)
+	if err != nil {
+		return "", undo, err
+	}
+	if !s.exec {
+		name, undo = s.id, func() { g.Remove() }
+	}
+	if !h.V2() {
+		return name, undo, g.AddThread(syscall.Gettid())
+	}
+	dir, err := g.Dir()
+	if err != nil {
+		return "", undo, err
+	}
+	// The thread ends soon after the fork, and the file with it at the next collection.
+	attr.UseCgroupFD, attr.CgroupFD = true, int(dir.Fd())
+	remove := undo
+	return name, func() { dir.Close(); remove() }, nil
+}
+
+func (c *container) resources(n *node) *runtime.Resources {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return c.containerState.Resources
+}
+
+func (n *node) cgroups() (*cgroup.Hierarchy, error) {
+	root := n.options.CgroupRoot
+	if root == "" {
+		root = cgroup.DefaultRoot
+	}
+	return cgroup.Open(root)
+}
+
+// endCgroup kills what is left in the group and removes it. It reports whether
+// the kernel killed one of its processes for memory.
+func (n *node) endCgroup(name string) (oom bool) {
+	if name == "" {
+		return false
+	}
+	h, err := n.cgroups()
+	if err != nil {
+		return false
+	}
+	g := h.Group(name)
+	oom = g.OOMKilled()
+	for range 100 {
+		list, err := g.Processes()
+		if err != nil || len(list) == 0 {
+			break
+		}
+		for _, pid := range list {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		syscall.Select(0, nil, nil, nil, &syscall.Timeval{Usec: 1000})
+	}
+	g.Remove()
+	return oom
+}
+
+// enterMounts puts the thread into a mount namespace with the container's mounts.
+func (n *node) enterMounts(s spawnSpec, attr *syscall.ProcAttr) error {
+	isolate := s.root != "" || slices.ContainsFunc(s.mounts, func(m runtime.Mount) bool { return !identity(m) })
+	if !isolate {
+		return nil
+	}
+	if os.Geteuid() != 0 {
+		if s.root != "" && !slices.ContainsFunc(s.mounts, func(m runtime.Mount) bool { return !identity(m) }) {
+			attr.Dir = filepath.Join(s.root, s.dir) // the image is a directory, and not more
+			return nil
+		}
+		return fmt.Errorf("mounts: %w: without root a volume is only seen where it is; mount it at its own path on the machine", runtime.ErrUnsupported)
+	}
+	if s.exec {
+		return n.joinMounts(s, attr)
+	}
+	if err := syscall.Unshare(syscall.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("mount namespace: %w", err)
+	}
+	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_SLAVE, ""); err != nil {
+		return fmt.Errorf("mount namespace: %w", err)
+	}
+	for _, m := range s.mounts {
+		if err := bind(s.root, m); err != nil {
+			return fmt.Errorf("mount %s at %s: %w", m.HostPath, m.ContainerPath, err)
+		}
+	}
+	if s.root != "" {
+		attr.Sys.Chroot = s.root
+		if attr.Dir == "" {
+			attr.Dir = "/"
+		}
+	}
+	return nil
+}
+
+// identity mounts show a path where it is already.
+func identity(m runtime.Mount) bool {
+	return filepath.Clean(m.ContainerPath) == filepath.Clean(m.HostPath) && !m.ReadOnly
+}
+
+// joinMounts puts the thread where the container's process is.
+func (n *node) joinMounts(s spawnSpec, attr *syscall.ProcAttr) error {
+	n.mu.Lock()
+	pid := s.container.PID
+	n.mu.Unlock()
+	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", pid))
+	if err != nil {
+		return fmt.Errorf("mounts of the container: %w", err)
+	}
+	defer f.Close()
+	if err := syscall.Unshare(syscall.CLONE_FS); err != nil {
+		return fmt.Errorf("mounts of the container: %w", err)
+	}
+	if _, _, e := syscall.RawSyscall(sysSetns(), f.Fd(), syscall.CLONE_NEWNS, 0); e != 0 {
+		return fmt.Errorf("mounts of the container: %w", e)
+	}
+	if s.root != "" {
+		attr.Sys.Chroot = s.root
+		if attr.Dir == "" {
+			attr.Dir = "/"
+		}
+	}
+	return nil
+}
+
+func sysSetns() uintptr {
+	if goruntime.GOARCH == "arm64" {
+		return 268
+	}
+	return 308 // amd64
+}
+
+// bind shows one mount below root. It is only called in a mount namespace of its own.
+func bind(root string, m runtime.Mount) error {
+	info, err := os.Stat(m.HostPath)
+	if err != nil {
+		return err
+	}
+	target := filepath.Join("/", root, m.ContainerPath)
+	if err := mountpoint(root, target, info.IsDir()); err != nil {
+		return err
+	}
+	if err := syscall.Mount(m.HostPath, target, "", syscall.MS_BIND|syscall.MS_REC, ""); err != nil {
+		return err
+	}
+	if m.ReadOnly {
+		return syscall.Mount("", target, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, "")
+	}
+	return nil
+}
+
+// mountpoint makes the place of a mount. In an image it is simply made. The
+// machine's own directories are left as they are: one that lacks the place is covered by a copy
+// made of bind mounts, which only this container sees.
+func mountpoint(root, target string, dir bool) error {
+	if _, err := os.Stat(target); err == nil {
+		return nil
+	}
+	if root == "" {
+		exists := filepath.Dir(target)
+		for {
+			if _, err := os.Stat(exists); err == nil {
+				break
+			}
+			exists = filepath.Dir(exists)
+		}
+		if err := cover(exists); err != nil {
+			return fmt.Errorf("cover %s: %w", exists, err)
+		}
+	}
+	if dir {
+		return os.MkdirAll(target, 0o755)
+	}
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(target, os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// cover mounts an empty file system over dir and shows what was in dir there again.
+func cover(dir string) error {
+	if dir == "/" {
+		return errors.New("a mount can't add to the root directory of the machine: use a path in a directory that exists, such as /mnt/data")
+	}
+	var st syscall.Statfs_t
+	const tmpfsMagic = 0x01021994
+	old, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer old.Close()
+	if err := syscall.Statfs(dir, &st); err == nil && st.Type == tmpfsMagic && marker(dir) {
+		return nil // covered already
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Mount("slipway", dir, "tmpfs", 0, "mode=755"); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		from := fmt.Sprintf("/proc/self/fd/%d/%s", old.Fd(), e.Name())
+		to := filepath.Join(dir, e.Name())
+		if err := showAgain(from, to, e); err != nil {
+			return fmt.Errorf("%s: %w", to, err)
+		}
+	}
+	return nil
+}
+
+// marker reports whether the file system at dir is one of ours.
+func marker(dir string) bool {
+	b, err := os.ReadFile("/proc/thread-self/mounts")
+	return err == nil && strings.Contains(string(b), "slipway "+dir+" tmpfs")
+}
+
+func showAgain(from, to string, e os.DirEntry) error {
+	switch {
+	case e.Type()&os.ModeSymlink != 0:
+		link, err := os.Readlink(from)
+		if err != nil {
+			return err
+		}
+		return os.Symlink(link, to)
+	case e.IsDir():
+		if err := os.Mkdir(to, 0o755); err != nil {
+			return err
+		}
+	default:
+		if err := os.WriteFile(to, nil, 0o644); err != nil {
+			return err
+		}
+	}
+	return syscall.Mount(from, to, "", syscall.MS_BIND|syscall.MS_REC, "")
+}
+
+// lookPath finds the program as execvp does, with the container's PATH and in its root.
+func lookPath(s spawnSpec) (string, error) {
+	if len(s.command) == 0 {
+		return "", fmt.Errorf("%w: no command", runtime.ErrInvalid)
+	}
+	name := s.command[0]
+	chrooted := s.root != "" && os.Geteuid() == 0
+	if strings.Contains(name, "/") {
+		return name, executable(filepath.Join(rootOf(s, chrooted), absolute(s, name)), name)
+	}
+	path := defaultPath
+	for _, v := range s.env {
+		if value, ok := strings.CutPrefix(v, "PATH="); ok {
+			path = value
+		}
+	}
+	for _, dir := range filepath.SplitList(path) {
+		candidate := filepath.Join(dir, name)
+		if s.root != "" && !chrooted {
+			if inside := filepath.Join(s.root, candidate); executable(inside, name) == nil {
+				return inside, nil
+			}
+		}
+		if executable(filepath.Join(rootOf(s, chrooted), candidate), name) == nil {
+			return candidate, nil
+		}
+	}
+	return "", fmt.Errorf("exec: %q: executable file not found in $PATH: %w", name, os.ErrNotExist)
+}
+
+func rootOf(s spawnSpec, chrooted bool) string {
+	if chrooted {
+		return s.root
+	}
+	return "/"
+}
+
+func absolute(s spawnSpec, name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(s.dir, name)
+}
+
+func executable(path, name string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("exec: %q: %w", name, errors.Unwrap(err))
+	}
+	if info.IsDir() || info.Mode()&0o111 == 0 {
+		return fmt.Errorf("exec: %q: %w", name, os.ErrPermission)
+	}
+	return nil
+}
+
+// children lists the PIDs of this process's children. Those of threads that have ended, and orphans that a
+// subreaper gets, are all children of the first thread, so one file has them; asking each thread
+// costs a millisecond for each exit.
+func children() []int {
+	pid := strconv.Itoa(os.Getpid())
+	b, err := os.ReadFile("/proc/self/task/" + pid + "/children")
+	if err != nil {
+		return nil
+	}
+	var list []int
+	for f := range strings.FieldsSeq(string(b)) {
+		if pid, err := strconv.Atoi(f); err == nil {
+			list = append(list, pid)
+		}
+	}
+	return list
+}
+
+// uniq drops files that stand twice, as a terminal does.
+func uniq(files []*os.File) []*os.File {
+	var list []*os.File
+	for _, f := range files {
+		if !slices.Contains(list, f) {
+			list = append(list, f)
+		}
+	}
+	return list
+}
