@@ -85,7 +85,7 @@ func TestWriteBadPaths(t *testing.T) {
 func TestWriteAtomic(t *testing.T) {
 	dir := t.TempDir()
 	write := func(n int) {
-		b := []byte(fmt.Sprint(n))
+		b := fmt.Append(nil, n)
 		if _, err := volume.Write(dir, map[string]volume.File{"a": {Data: b}, "b": {Data: b}}); err != nil {
 			t.Error(err)
 		}
