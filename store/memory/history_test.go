@@ -140,3 +140,45 @@ func TestHistoryLetsGo(t *testing.T) {
 		}
 	})
 }
+
+// TestHistoryBytesOneCommit: a transaction larger than all of the history is
+// committed, and wakes the watchers that it concerns.
+func TestHistoryBytesOneCommit(t *testing.T) {
+	eachEngine(t, func(t *testing.T, open func(memory.Options) engine) {
+		synctest.Test(t, func(t *testing.T) {
+			s := open(memory.Options{History: store.History{Bytes: 1}})
+			defer s.Close()
+			h := register(t, s, store.Kind[*note]{})
+			all := func(change func(tx store.Tx, name string) error) {
+				t.Helper()
+				must(s.Txn(t.Context(), func(tx store.Tx) error {
+					for i := range 300 {
+						if err := change(tx, fmt.Sprint(i)); err != nil {
+							return err
+						}
+					}
+					return nil
+				}))(t)
+			}
+			all(func(tx store.Tx, name string) error {
+				_, err := h.In(tx).Create(newNote(name, ""))
+				return err
+			})
+			end := make(chan error, 1)
+			go func() {
+				for _, err := range h.Watch(t.Context(), store.WatchOptions{Namespace: "a", Name: "3"}) {
+					end <- err
+					return
+				}
+			}()
+			synctest.Wait()
+			all(func(tx store.Tx, name string) error {
+				_, err := h.In(tx).Patch(store.NewKey("a", name), func(n *note) error { n.Spec.Text = "new"; return nil })
+				return err
+			})
+			if err := <-end; err != nil && !errors.Is(err, store.ErrTooOld) {
+				t.Errorf("the watch of one object: %v, want an event or too old", err)
+			}
+		})
+	})
+}

@@ -71,11 +71,11 @@ func (s *Store) commit(c *commit) (uint64, error) {
 		t.log.publish()
 	}
 	s.revision.Store(revision)
-	s.trim(revision)
 	for _, t := range s.touched {
-		t.hub.notify(t)
+		t.hub.notify(t) // before the window moves, perhaps past what it looks at
 		t.touched = false
 	}
+	s.trim(revision)
 	clear(s.touched)
 	s.touched = s.touched[:0]
 	return revision, nil
