@@ -108,6 +108,14 @@ func (l *log) drop(h *logHead, n int) {
 	l.head.Store(&logHead{h.first + uint64(n)*segmentSize, h.segments[n-1].last(), rest})
 }
 
+// bytes returns what all its events retain.
+func (l *log) bytes() (n int64) {
+	for _, seg := range l.head.Load().segments {
+		n += seg.bytes
+	}
+	return n
+}
+
 // last returns the revision of a full segment's last event.
 func (s *segment) last() uint64 { return s.events[segmentSize-1].next.Revision }
 

@@ -118,6 +118,7 @@ func (s *Store) Register(schema *store.Schema) error {
 	if old := s.dormant[schema.KindName]; old != nil {
 		delete(s.dormant, schema.KindName)
 		s.tables = slices.DeleteFunc(s.tables, func(t *table) bool { return t == old })
+		s.history.bytes -= old.log.bytes() // its history goes with it
 	}
 	s.tables = append(s.tables, t)
 	s.kinds.Store(reg.with(t))
