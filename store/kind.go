@@ -60,7 +60,7 @@ type Kind[T Copier[T]] struct {
 	Indexes []*Index[T]
 	// ValidateName checks names beyond the rule that all names keep: 1 to 253
 	// bytes of UTF-8, no space, control character, '/' or '%', not "." and not
-	// "..". See [DNSLabel] and [DNSSubdomain].
+	// "..". It is asked on create. See [DNSLabel] and [DNSSubdomain].
 	ValidateName func(name string) error
 	// Default fills in what the caller left out, before Validate, on create and
 	// update. The object is a copy (or taken over).

@@ -16,6 +16,7 @@ func hookPromises() []promise {
 		{name: "ValidateInATransaction", test: hookValidateTxn},
 		{name: "Immutable", test: hookImmutable},
 		{name: "ValidateName", test: hookName},
+		{name: "ValidateNameOnCreateOnly", test: hookNameLater},
 		{name: "Spec", test: hookSpec},
 		{name: "Equal", test: hookEqual},
 		{name: "PanicIsAnError", test: hookPanics},
@@ -154,6 +155,18 @@ func hookName(x *trial) {
 	generated.GenerateName = "y-"
 	_, err = h.Create(x.ctx, generated)
 	x.fails("create of y-…", err, store.ErrInvalid)
+}
+
+// hookNameLater: objects from before the rule for names can be changed and deleted.
+func hookNameLater(x *trial) {
+	x.create(x.widgets, object("a", "x"))
+	x.ok(x.st.Unregister(x.widgets.Schema()))
+	k := widgetKind()
+	k.ValidateName = func(string) error { return errMine }
+	x.widgets = x.register(k)
+	x.patch(x.widgets, key("a", "x"), size(1))
+	x.update(x.widgets, object("a", "x", size(2)))
+	x.delete(x.widgets, key("a", "x"))
 }
 
 func hookSpec(x *trial) {

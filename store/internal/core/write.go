@@ -119,7 +119,14 @@ func newIntent(schema *store.Schema, w store.Write) (in intent, err error) {
 	default:
 		return in, store.Invalidf("operation %d: want Create, Update, Patch or Delete", w.Op)
 	}
-	return in, checkKey(schema, in.attemptKey())
+	key := in.attemptKey()
+	if err := checkKey(schema, key); err != nil {
+		return in, err
+	}
+	if w.Op == store.Create && schema.ValidateName != nil { // objects from before the rule can still be changed and deleted
+		return in, schema.ValidateName(key.Name)
+	}
+	return in, nil
 }
 
 // attemptKey returns the key to write to: one of a new random name each time
@@ -148,12 +155,7 @@ func checkKey(schema *store.Schema, key store.Key) error {
 		return err
 	}
 	if key.Namespace != "" {
-		if err := store.ValidateName("namespace", key.Namespace); err != nil {
-			return err
-		}
-	}
-	if schema.ValidateName != nil {
-		return schema.ValidateName(key.Name)
+		return store.ValidateName("namespace", key.Namespace)
 	}
 	return nil
 }
