@@ -109,15 +109,16 @@ func (s *Store) admit(c *commit) error {
 		}
 	}
 	for _, r := range c.reads {
-		if r.table.rows.Current(r.key) != r.entry {
+		// A table whose kind was unregistered may have a successor, in which the
+		// object is another.
+		if r.table.removed.Load() || r.table.rows.Current(r.key) != r.entry {
 			return errStale
 		}
 	}
-	if len(c.lists) > 0 && c.since != s.revision.Load() {
-		for i := range c.lists {
-			if !c.lists[i].unchanged(c.since) {
-				return errStale
-			}
+	for i := range c.lists {
+		l := &c.lists[i]
+		if l.table.removed.Load() || c.since != s.revision.Load() && !l.unchanged(c.since) {
+			return errStale
 		}
 	}
 	return nil
