@@ -209,7 +209,10 @@ func (s *Store) endLease(l *lease, revoked bool) error {
 		if ch.old != nil {
 			s.mutation.check(ch.old)
 			p := preparer{s: s, t: ch.table}
-			ch.next = p.remove(ch.old)
+			var err error
+			if ch.next, err = p.remove(ch.old); err != nil {
+				return err
+			}
 		}
 	}
 	_, err := s.commit(&c)

@@ -142,6 +142,9 @@ func (s *Store) adopt(t *table) error {
 		if failed == nil {
 			failed = checkScope(t.schema, next.Key)
 		}
+		if failed == nil {
+			failed = tryIndexes(t.schema, next.Object)
+		}
 		converted = append(converted, next)
 		return failed == nil
 	})

@@ -343,23 +343,44 @@ func (p *preparer) delete(w *intent, base *Entry) (*Entry, error) {
 	if err := p.demands(w, base); err != nil {
 		return nil, err
 	}
-	return p.remove(base), nil
+	return p.remove(base)
 }
 
 // remove makes the entry that a delete leaves: the object marked where it has
 // finalizers, its last state otherwise, or nil where it is marked already.
-func (p *preparer) remove(base *Entry) *Entry {
+func (p *preparer) remove(base *Entry) (*Entry, error) {
 	acc := &p.t.schema.Accessors
 	waits := acc.SetDeletionTime != nil && len(base.Object.GetFinalizers()) > 0
 	if waits && !acc.DeletionTime(base.Object).IsZero() {
-		return nil
+		return nil, nil
 	}
 	o := p.t.schema.Copy(base.Object)
 	if waits {
 		acc.SetDeletionTime(o, now())
 		o.SetGeneration(o.GetGeneration() + 1)
+		if err := tryIndexes(p.t.schema, o); err != nil {
+			return nil, err
+		}
 	}
-	return &Entry{Object: o, Key: base.Key, Gone: !waits}
+	return &Entry{Object: o, Key: base.Key, Gone: !waits}, nil
+}
+
+// tryIndexes calls the kind's index functions on an object that no hook has
+// seen, so that one that panics does so before anything is changed.
+func tryIndexes(schema *store.Schema, o store.Object) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: an index function, for %s: %v", store.ErrHookPanic, store.KeyOf(o), r)
+		}
+	}()
+	for _, x := range schema.Indexes {
+		if x.One != nil {
+			x.One(o)
+		} else {
+			x.Many(o)
+		}
+	}
+	return nil
 }
 
 // check runs the kind's hooks on the object and checks what they must not change,
