@@ -47,6 +47,12 @@ type commit struct {
 func (s *Store) commit(c *commit) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if c.ends != nil {
+		var err error
+		if c.changes, err = s.ends(c.ends); err != nil {
+			return 0, err
+		}
+	}
 	if err := s.admit(c); err != nil {
 		return 0, err
 	}
@@ -90,9 +96,6 @@ func (s *Store) admit(c *commit) error {
 		if err := s.leases.held(id); err != nil {
 			return err
 		}
-	}
-	if c.ends != nil && !s.leases.stillEnds(c.ends) {
-		return errStale
 	}
 	for i := range c.changes {
 		ch := &c.changes[i]
