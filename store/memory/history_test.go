@@ -5,10 +5,12 @@ package memory_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/slipway-dev/slipway/store"
 	"github.com/slipway-dev/slipway/store/memory"
@@ -205,5 +207,47 @@ func TestHistoryBytesOneCommit(t *testing.T) {
 				t.Errorf("the watch of one object: %v, want an event or too old", err)
 			}
 		})
+	})
+}
+
+// TestHistoryIsFreed: neither the last list nor a watcher that is busy with an
+// event keeps what has left the window.
+func TestHistoryIsFreed(t *testing.T) {
+	eachEngine(t, func(t *testing.T, open func(memory.Options) engine) {
+		s := open(memory.Options{Mutations: store.DetectNever, History: store.History{Revisions: 10}})
+		defer s.Close()
+		h := register(t, s, store.Kind[*note]{})
+		listed := weak.Make(must(h.Create(t.Context(), newNote("x", "")))(t))
+		if _, err := h.Page(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		writes := func() {
+			for i := range 500 {
+				write(t, h, fmt.Sprint(i))
+			}
+			runtime.GC()
+		}
+		writes()
+		if listed.Value() != nil {
+			t.Error("the object of the last list is still there")
+		}
+		seen := weak.Make(write(t, h, "seen"))
+		write(t, h, "the next")
+		write(t, h, "and one that waits")
+		from, err := s.Revision(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range h.Watch(t.Context(), store.WatchOptions{From: from - 2}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			writes()
+			writes() // of which the first made the memory of the block that the watch is at
+			if seen.Value() != nil {
+				t.Error("what was before the event that a watcher is busy with is still there")
+			}
+			break
+		}
 	})
 }

@@ -221,6 +221,12 @@ func (w *watcher) deliverWindow(h *logHead, end, head uint64) (more bool, err er
 			if err := w.ended(); err != nil {
 				return false, err
 			}
+			// Anew, so that a consumer who takes his time has not kept what left the
+			// window meanwhile.
+			if h = w.t.log.head.Load(); w.pos < h.first {
+				return false, tooOld(w.from, max(w.s.floor.Load(), h.dropped))
+			}
+			ev = h.at(w.pos)
 		}
 		if held.Type == 0 && revision <= w.s.floor.Load() { // between transactions: one that was begun is finished
 			return false, tooOld(w.from, w.s.floor.Load())
