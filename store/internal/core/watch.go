@@ -159,11 +159,14 @@ func (w *watcher) hasReason() bool {
 func (w *watcher) initial() (more bool, err error) {
 	more = true
 	w.filter.ascend(w.present, store.Key{}, func(e *Entry) bool {
+		if err = w.ended(); err != nil {
+			return false
+		}
 		more = w.yield(store.Event[store.Object]{Type: store.Added, Object: e.Object, Revision: e.Revision}, nil)
 		return more
 	})
-	if !more {
-		return false, nil
+	if !more || err != nil {
+		return false, err
 	}
 	w.present, w.seen = nil, w.from
 	return w.yield(store.Event[store.Object]{Type: store.Synced, Revision: w.from, Last: true}, nil), nil
