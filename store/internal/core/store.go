@@ -133,8 +133,9 @@ func (s *Store) adopt(t *table) error {
 		return nil
 	}
 	var failed error
-	var converted []*Entry
+	var converted, before []*Entry
 	old.rows.View().Ascend("", store.Key{}, func(e *Entry) bool {
+		s.mutation.check(e)
 		next := &Entry{Object: e.Object, Key: e.Key, Revision: e.Revision}
 		if !t.schema.Is(e.Object) {
 			next.Object, failed = s.convert(t.schema, e)
@@ -145,14 +146,15 @@ func (s *Store) adopt(t *table) error {
 		if failed == nil {
 			failed = tryIndexes(t.schema, next.Object)
 		}
-		converted = append(converted, next)
+		converted, before = append(converted, next), append(before, e)
 		return failed == nil
 	})
 	if failed != nil {
 		return failed
 	}
-	for _, e := range converted {
+	for i, e := range converted {
 		t.rows.Replace(nil, e)
+		s.mutation.forget(before[i])
 		s.mutation.record(t.schema, e)
 	}
 	s.leases.move(old, t)
