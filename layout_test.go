@@ -24,7 +24,7 @@ var topLevel = []string{
 // required lists what the root must hold.
 var required = []string{
 	"internal/", "tools/", ".ci/", "doc.go", "go.mod", "go.work", ".gitignore",
-	"LICENSE", "CONTRIBUTING.md", "CHANGELOG.md", "SCOPE.md",
+	"README.md", "ARCHITECTURE.md", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md", "SCOPE.md",
 }
 
 // layoutProblems finds strays at the top level, and what is missing there. What

@@ -21,7 +21,7 @@ type Options struct {
 // Whichever bound is reached first counts.
 type History struct {
 	// Revisions is how many revisions before the latest are kept. 0 means 65,536;
-	// negative means as many as the other bounds allow.
+	// a negative number, as many as the other bounds allow.
 	Revisions int
 	// Age is how long a revision is kept after the next one replaced it, checked
 	// at each commit to within 1/64 of it; 0 means for ever.

@@ -72,7 +72,8 @@ type Kind[T Copier[T]] struct {
 	Immutable []Field[T]
 	// Spec returns the part whose change makes the generation grow, compared
 	// deeply. nil: the field named Spec if T points to a struct that has one, else
-	// all of the struct but its metadata and the field named Status.
+	// all of the struct but its metadata and the field named Status. A type that
+	// keeps all of that in one map, as unstructured.Unstructured does, needs it.
 	Spec func(T) any
 	// Equal says whether a write changes nothing. It must compare metadata too.
 	// nil: deep comparison.

@@ -184,7 +184,7 @@ func (k Kind[T]) convert(old Object) (o Object, err error) {
 	defer recoverHook("the conversion hook", &err)
 	t, err := k.Convert(old)
 	if err != nil {
-		return nil, err
+		return nil, &invalidError{err}
 	}
 	if isNil(t) {
 		return nil, Invalidf("the conversion hook returned nil")

@@ -116,31 +116,6 @@ func TestHistoryBytes(t *testing.T) {
 	})
 }
 
-// TestHistoryBytesOfKindAgain: the history of a kind that is registered again is
-// gone, and does not count any more.
-func TestHistoryBytesOfKindAgain(t *testing.T) {
-	const size, limit = 1000, 500_000
-	eachEngine(t, func(t *testing.T, open func(memory.Options) engine) {
-		s := open(memory.Options{History: store.History{Bytes: limit}})
-		defer s.Close()
-		k := store.Kind[*note]{Size: func(*note) int { return size }}
-		h := register(t, s, k)
-		must(h.Create(t.Context(), newNote("x", "")))(t)
-		for range 3 {
-			for i := range 400 {
-				write(t, h, fmt.Sprint(i))
-			}
-			if oldest, latest, err := s.Window(t.Context()); err != nil || latest-oldest < 400 {
-				t.Fatalf("the window is %d to %d (%v), want at least the 400 writes since the kind was registered", oldest, latest, err)
-			}
-			if err := s.Unregister(h.Schema()); err != nil {
-				t.Fatal(err)
-			}
-			h = register(t, s, k)
-		}
-	})
-}
-
 // TestHistoryLetsGo: a watcher that does not read costs nothing but its place in
 // the history, and is told when that has gone.
 func TestHistoryLetsGo(t *testing.T) {

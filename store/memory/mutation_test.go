@@ -118,7 +118,6 @@ func TestMutationsNever(t *testing.T) {
 	})
 }
 
-// must returns a function that fails the test on the error, or returns the value.
 // TestMutationsOfKindAgain: what the detector keeps of the objects of a kind that
 // is registered again goes when they go.
 func TestMutationsOfKindAgain(t *testing.T) {
@@ -140,6 +139,7 @@ func TestMutationsOfKindAgain(t *testing.T) {
 	})
 }
 
+// must returns a function that fails the test on the error, or returns the value.
 func must[T any](v T, err error) func(*testing.T) T {
 	return func(t *testing.T) T {
 		t.Helper()

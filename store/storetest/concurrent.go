@@ -160,7 +160,7 @@ func ahead(got, want []event) string {
 			return fmt.Sprintf("a bookmark of %d before %d %s", ev.Revision, want[delivered].Revision, eventText(want[delivered]))
 		}
 	}
-	if bookmarks == 0 && len(got) > 0 {
+	if bookmarks == 0 {
 		return "no bookmark has come"
 	}
 	return ""
@@ -354,11 +354,12 @@ func (s *storm) watchOptions(sel *selection) store.WatchOptions {
 	return store.WatchOptions{Namespace: sel.namespace, Labels: labels, Fields: fields}
 }
 
-// follow watches to the end of the storm, and leaves and resumes now and then
-// if told so.
+// follow watches to the end of the storm, and to the next bookmark if there are
+// any, and leaves and resumes now and then if told so.
 func (s *storm) follow(rec *record, g guarantee, r *rand.Rand) {
 	opts := s.watchOptions(&rec.sel)
 	opts.From, opts.Bookmarks = rec.from, g.every
+	ended := false
 	for {
 		leave := r.IntN(20)
 		for ev, err := range s.kinds[rec.kind].Watch(s.ctx, opts) {
@@ -366,8 +367,12 @@ func (s *storm) follow(rec *record, g guarantee, r *rand.Rand) {
 				s.Errorf("watch from %d: %v", opts.From, err)
 				return
 			}
+			if now, err := s.st.Revision(s.ctx); err == nil && now < ev.Revision {
+				s.Errorf("an event of %d is delivered while reads see %d", ev.Revision, now)
+			}
 			rec.events = append(rec.events, ev)
-			if ev.Object != nil && ev.Object.Name == "end" {
+			ended = ended || ev.Object != nil && ev.Object.Name == "end"
+			if ended && (g.every == 0 || ev.Type == store.Bookmark) {
 				return
 			}
 			if leave--; g.resumes && leave < 0 && ev.Last {

@@ -4,6 +4,7 @@ package storetest
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/slipway-dev/slipway/store"
@@ -15,6 +16,7 @@ func leasePromises() []promise {
 		{name: "NeverEndsEarly", test: leaseNotEarly},
 		{name: "KeepAlive", test: leaseKeepAlive},
 		{name: "Revoke", test: leaseRevoke},
+		{name: "RevokeMeetsAttach", test: leaseRace, clock: true},
 		{name: "LostIsLost", test: leaseLost},
 		{name: "FinalizersMark", test: leaseFinalizers},
 		{name: "EndsOneByOne", test: leaseOneByOne},
@@ -128,6 +130,34 @@ func leaseRevoke(x *trial) {
 	x.absent(x.gizmos, key("a", "x"))
 	x.get(x.widgets, key("a", "y"))
 	w.want("DELETED a/x.")
+}
+
+// leaseRace: what is attached while the lease ends goes with it, or is refused.
+func leaseRace(x *trial) {
+	for round := range scaled(40) {
+		l := x.grant()
+		writers := x.workers()
+		for i := range 2 {
+			writers.Go(func() {
+				for n := 0; ; n++ {
+					_, err := x.widgets.Create(x.ctx, object("a", fmt.Sprint("x", round, "-", i, "-", n)), with(l))
+					if errors.Is(err, store.ErrLeaseLost) {
+						return
+					}
+					if err != nil {
+						x.Errorf("create: %v", err)
+						return
+					}
+				}
+			})
+		}
+		letOthers()
+		x.ok(x.leaser().Revoke(x.ctx, l.ID))
+		writers.Wait()
+		if got := x.names(x.widgets, store.ListOptions{}); got != "" {
+			x.Fatalf("attached to a lease that has ended: %s", got)
+		}
+	}
 }
 
 func leaseLost(x *trial) {

@@ -22,7 +22,9 @@ func txnPromises() []promise {
 		{name: "ConflictOfARead", test: txnReadConflict},
 		{name: "ConflictOfAnAbsence", test: txnAbsenceConflict},
 		{name: "ConflictOfAList", test: txnListConflict},
+		{name: "ConflictOfAListBeyondTheWindow", test: txnListConflictCompacted},
 		{name: "ConflictOfAWrite", test: txnWriteConflict},
+		{name: "TakesOverAgain", test: txnTakeOver},
 		{name: "NoConflictElsewhere", test: txnNoConflict},
 		{name: "TransfersKeepTheSum", test: txnTransfers, clock: true},
 		{name: "DeleteAndCreateShowsBoth", test: txnDeleteCreate},
@@ -201,12 +203,16 @@ func txnPages(x *trial) {
 		_, err1 := in.Create(object("a", "x0005"))
 		_, err2 := in.Delete(key("a", "x003"))
 		x.ok(errors.Join(err1, err2))
-		var got string
+		got, left := "", 5
 		for opts := (store.ListOptions{Limit: 2}); ; {
 			p, err := in.Page(opts)
 			x.ok(err)
 			for _, w := range p.Items {
 				got += w.Name + " "
+				left--
+			}
+			if p.Remaining != left && p.Remaining != -1 && p.Continue != "" {
+				x.Errorf("%d objects remain, says the page; it is %d", p.Remaining, left)
 			}
 			if opts.Continue = p.Continue; opts.Continue == "" {
 				break
@@ -310,6 +316,28 @@ func txnListConflict(x *trial) {
 	}
 }
 
+// txnListConflictCompacted: the history that would tell of the conflict has gone
+// before the commit.
+func txnListConflictCompacted(x *trial) {
+	x.needListsInTxn()
+	c := x.compactor()
+	x.create(x.widgets, object("a", "x", node("n1")))
+	x.rerun(func(tx store.Tx) int {
+		p, err := x.widgets.In(tx).Page(store.ListOptions{Fields: onNode("n1")})
+		x.ok(err)
+		return len(p.Items)
+	}, func() {
+		x.create(x.widgets, object("a", "y", node("n1")))
+		for i := range 400 { // beyond what an engine might keep in one piece
+			x.patch(x.widgets, key("a", "x"), size(i+1))
+		}
+		x.ok(c.Compact(x.ctx, x.latest()))
+	})
+	if got := x.get(x.gizmos, key("a", "out")).Spec.Size; got != 2 {
+		x.Errorf("committed on a list of %d, which was of 2 at the commit", got)
+	}
+}
+
 func txnWriteConflict(x *trial) {
 	x.create(x.widgets, object("a", "x", size(1)))
 	runs := 0
@@ -324,6 +352,24 @@ func txnWriteConflict(x *trial) {
 	})
 	if got := x.get(x.widgets, key("a", "x")).Spec.Size; got != 20 {
 		x.Errorf("size %d, want 20: another write was lost", got)
+	}
+}
+
+// txnTakeOver hands over an object that stands outside of the function: what
+// the first run did to it must not refuse it in the second.
+func txnTakeOver(x *trial) {
+	x.create(x.widgets, object("a", "it"))
+	mine, runs := object("a", "it", size(7)), 0
+	x.txn(func(tx store.Tx) error {
+		runs++
+		_, err := x.widgets.In(tx).Update(mine, store.WriteOptions{TakeOver: true})
+		if runs == 1 {
+			x.patch(x.widgets, key("a", "it"), size(1))
+		}
+		return err
+	})
+	if got := x.get(x.widgets, key("a", "it")); runs != 2 || got.Spec.Size != 7 {
+		x.Errorf("after %d runs its size is %d, want 2 runs and 7", runs, got.Spec.Size)
 	}
 }
 

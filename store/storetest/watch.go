@@ -19,6 +19,7 @@ func watchPromises() []promise {
 		{name: "TransactionBoundaries", test: watchBoundaries},
 		{name: "Initial", test: watchInitial},
 		{name: "InitialThenChanges", test: watchInitialChanges},
+		{name: "InitialUnderWrites", test: watchInitialUnderWrites, clock: true},
 		{name: "InitialFrom", test: watchInitialFrom},
 		{name: "Scope", test: watchScope},
 		{name: "LabelsEnterAndLeave", test: watchLabels},
@@ -217,6 +218,30 @@ func watchInitialChanges(x *trial) {
 	events := w.want("ADDED a/q", "SYNCED.", "MODIFIED a/q.", "ADDED a/r.")
 	if events[0].Object.Spec.Size != 0 {
 		x.Error("the initial state shows what was written after it")
+	}
+}
+
+// watchInitialUnderWrites: each revision changes one object, so that the newest
+// object of the initial state tells which state it is.
+func watchInitialUnderWrites(x *trial) {
+	const objects = 20
+	stop := x.sweep(objects)
+	defer stop()
+	for range scaled(300) {
+		var items []*widget
+		newest, synced := uint64(0), uint64(0)
+		for ev, err := range x.widgets.Watch(x.ctx, store.WatchOptions{Initial: true}) {
+			x.ok(err)
+			if ev.Type == store.Synced {
+				synced = ev.Revision
+				break
+			}
+			items, newest = append(items, ev.Object), max(newest, ev.Revision)
+		}
+		checkOneRevision(x, items, synced, objects)
+		if newest != synced {
+			x.Fatalf("synced at %d, and the state is that of %d", synced, newest)
+		}
 	}
 }
 

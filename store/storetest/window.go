@@ -17,6 +17,7 @@ func windowPromises() []promise {
 		{name: "CompactAgainDoesNothing", test: windowAgain},
 		{name: "FutureIsRefused", test: windowFuture},
 		{name: "SlowWatcherIsTold", test: windowSlow},
+		{name: "SlowWatcherIsToldAtEachEdge", test: windowEdges},
 		{name: "IdleWatcherGoesOn", test: windowIdle},
 		{name: "InitialStateIsAlwaysThere", test: windowInitial},
 	}
@@ -124,6 +125,35 @@ func windowSlow(x *trial) {
 		}
 		if !ok || ev.Type != store.Modified || ev.Object.Spec.Size != i+2 {
 			x.Fatalf("the slow watch has a gap: event %d is %q of %+v", i, eventText(ev), ev.Object)
+		}
+	}
+}
+
+// windowEdges: wherever the window begins, to a slow watcher or in the pieces that
+// an engine keeps its history in.
+func windowEdges(x *trial) {
+	const edges = 300
+	c := x.compactor()
+	x.create(x.widgets, object("a", "x"))
+	start := x.latest()
+	slow := make([]*stream, edges)
+	x.patch(x.widgets, key("a", "x"), size(1))
+	for i := range slow {
+		slow[i] = x.watch(x.widgets, store.WatchOptions{From: start})
+		slow[i].want("MODIFIED a/x.")
+	}
+	var revisions []uint64
+	for i := range edges {
+		revisions = append(revisions, x.revision(x.patch(x.widgets, key("a", "x"), size(i+2))))
+	}
+	for i, w := range slow {
+		x.ok(c.Compact(x.ctx, revisions[i]))
+		ev, err, _ := w.pull()
+		if err == nil && ev.Revision == revisions[0] {
+			continue
+		}
+		if !errors.Is(err, store.ErrTooOld) {
+			x.Fatalf("compacted to %d: got %q of %d (%v), want %d or too old", revisions[i], eventText(ev), ev.Revision, err, revisions[0])
 		}
 	}
 }

@@ -3,9 +3,12 @@
 package core
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/slipway-dev/slipway/store"
@@ -115,25 +118,20 @@ func (s *Store) KeepAlive(ctx context.Context, id store.LeaseID) error {
 // Revoke implements [store.Leaser].
 func (s *Store) Revoke(ctx context.Context, id store.LeaseID) error {
 	fail := func(err error) error { return &store.Error{Op: "revoke a lease", Err: err} }
-	for attempt := 0; ; attempt++ {
-		if err := s.usable(ctx); err != nil {
-			return fail(err)
-		}
-		s.mu.Lock()
-		err := s.leases.held(id)
-		l := s.leases.byID[id]
-		s.mu.Unlock()
-		if err != nil {
-			return fail(err)
-		}
-		if err = s.endLease(l, true); err != errStale {
-			if err != nil {
-				err = fail(err)
-			}
-			return err
-		}
-		pause(ctx, attempt)
+	if err := s.usable(ctx); err != nil {
+		return fail(err)
 	}
+	s.mu.Lock()
+	err := s.leases.held(id)
+	l := s.leases.byID[id]
+	s.mu.Unlock()
+	if err != nil {
+		return fail(err)
+	}
+	if err := s.endLease(l, true); err != nil && err != errStale { // errStale: somebody else has ended it meanwhile
+		return fail(err)
+	}
+	return nil
 }
 
 // keepLeases ends leases whose time is up, until the store closes.
@@ -166,7 +164,7 @@ func (s *Store) endExpired() time.Duration {
 			return wait
 		}
 		switch err := s.endLease(l, false); err {
-		case nil, errStale: // look again: there may be another, or this one anew
+		case nil, errStale: // look again: there may be another, or this one was kept alive
 		case store.ErrClosed:
 			return never
 		default:
@@ -195,7 +193,7 @@ func (l *leases) first(now time.Time) (*lease, time.Duration) {
 }
 
 // endLease deletes the objects attached to the lease and the lease itself, at
-// one revision. The copies are made without the mutex, as many as are not
+// one revision; it is errStale where the lease has ended or was kept alive. The copies are made without the mutex, as many as are not
 // changed meanwhile: the rest in the commit, or a lease on many objects that are
 // written to all the time would never end.
 func (s *Store) endLease(l *lease, revoked bool) error {
@@ -242,6 +240,10 @@ func (s *Store) ends(e *ending) ([]change, error) {
 		}
 		changes = append(changes, c)
 	}
+	slices.SortFunc(changes, func(a, b change) int { // the order of the events
+		x, y := a.table.schema, b.table.schema
+		return cmp.Or(strings.Compare(x.Name, y.Name), strings.Compare(x.Group, y.Group), a.key.Compare(b.key))
+	})
 	return changes, nil
 }
 

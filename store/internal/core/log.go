@@ -99,6 +99,14 @@ func (l *log) oldest() (revision uint64, ok bool) {
 	return h.segments[0].last(), true
 }
 
+// retained returns the bytes that all events retain.
+func (l *log) retained() (n int64) {
+	for _, seg := range l.head.Load().segments {
+		n += seg.bytes
+	}
+	return n
+}
+
 func (l *log) drop(h *logHead, n int) {
 	if n == 0 {
 		return
@@ -106,14 +114,6 @@ func (l *log) drop(h *logHead, n int) {
 	rest := make([]*segment, len(h.segments)-n, cap(h.segments)) // a copy, so that nothing refers to what was dropped
 	copy(rest, h.segments[n:])
 	l.head.Store(&logHead{h.first + uint64(n)*segmentSize, h.segments[n-1].last(), rest})
-}
-
-// bytes returns what all its events retain.
-func (l *log) bytes() (n int64) {
-	for _, seg := range l.head.Load().segments {
-		n += seg.bytes
-	}
-	return n
 }
 
 // last returns the revision of a full segment's last event.

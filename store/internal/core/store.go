@@ -5,6 +5,7 @@ package core
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -117,8 +118,8 @@ func (s *Store) Register(schema *store.Schema) error {
 	t.changed.Store(revision)
 	if old := s.dormant[schema.KindName]; old != nil {
 		delete(s.dormant, schema.KindName)
+		s.history.bytes -= old.log.retained()
 		s.tables = slices.DeleteFunc(s.tables, func(t *table) bool { return t == old })
-		s.history.bytes -= old.log.bytes() // its history goes with it
 	}
 	s.tables = append(s.tables, t)
 	s.kinds.Store(reg.with(t))
@@ -133,7 +134,7 @@ func (s *Store) adopt(t *table) error {
 		return nil
 	}
 	var failed error
-	var converted, before []*Entry
+	var former, converted []*Entry
 	old.rows.View().Ascend("", store.Key{}, func(e *Entry) bool {
 		s.mutation.check(e)
 		next := &Entry{Object: e.Object, Key: e.Key, Revision: e.Revision}
@@ -143,21 +144,37 @@ func (s *Store) adopt(t *table) error {
 		if failed == nil {
 			failed = checkScope(t.schema, next.Key)
 		}
-		if failed == nil {
-			failed = tryIndexes(t.schema, next.Object)
-		}
-		converted, before = append(converted, next), append(before, e)
+		former, converted = append(former, e), append(converted, next)
 		return failed == nil
 	})
 	if failed != nil {
 		return failed
 	}
+	if err := s.fill(t, converted); err != nil {
+		return err
+	}
 	for i, e := range converted {
-		t.rows.Replace(nil, e)
-		s.mutation.forget(before[i])
+		s.mutation.forget(former[i])
 		s.mutation.record(t.schema, e)
 	}
 	s.leases.move(old, t)
+	return nil
+}
+
+// fill puts the entries into the new table. It is the first to call the kind's
+// functions on them that a commit relies on not to panic.
+func (s *Store) fill(t *table, entries []*Entry) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: on an object that the store holds: %v", store.ErrHookPanic, r)
+		}
+	}()
+	for _, e := range entries {
+		if s.history.limits.Bytes > 0 {
+			t.schema.Size(e.Object)
+		}
+		t.rows.Replace(nil, e)
+	}
 	return nil
 }
 

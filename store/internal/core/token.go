@@ -36,7 +36,7 @@ func (t token) String(schema *store.Schema, opts *store.ListOptions) string {
 }
 
 func tokenSum(body []byte, schema *store.Schema, opts *store.ListOptions) uint32 {
-	list := fmt.Sprintf("\x00%s\x00%s\x00%s\x00%s", schema.KindName, opts.Namespace, opts.Labels, opts.Fields)
+	list := fmt.Sprintf("\x00%s\x00%s\x00%s\x00%s\x00%s", schema.Group, schema.Name, opts.Namespace, opts.Labels, opts.Fields)
 	return crc32.Update(crc32.Checksum(body, tokenTable), tokenTable, []byte(list))
 }
 

@@ -24,6 +24,7 @@ func (s *Store) Txn(ctx context.Context, f func(store.Tx) error) (uint64, error)
 		err := f(x)
 		x.over = true
 		if x.stale {
+			x.giveBack()
 			pause(ctx, attempt)
 			continue
 		}
@@ -32,6 +33,7 @@ func (s *Store) Txn(ctx context.Context, f func(store.Tx) error) (uint64, error)
 		}
 		revision, err := x.commit()
 		if err == errStale {
+			x.giveBack()
 			pause(ctx, attempt)
 			continue
 		}
@@ -51,9 +53,29 @@ type tx struct {
 	writes map[place]*pending
 	order  []*pending // of first writes: the order of the events
 	block  []pending  // where the next come from
+	taken  []taken
 	reads  map[place]*Entry
 	lists  []listed
 	fences []store.LeaseID
+}
+
+// taken is an object that an update handed over, and what it demanded before it
+// was stamped.
+type taken struct {
+	schema       *store.Schema
+	object       store.Object
+	version, uid string
+}
+
+// giveBack takes the stamps off the objects that were handed over, because the
+// function may hand them over again in its next run.
+func (x *tx) giveBack() {
+	for _, t := range x.taken {
+		t.object.SetResourceVersion(t.version)
+		if t.schema.Accessors.SetUID != nil {
+			t.schema.Accessors.SetUID(t.object, t.uid)
+		}
+	}
 }
 
 // pending is what a transaction makes of one object.
@@ -197,6 +219,9 @@ func (x *tx) write(schema *store.Schema, w store.Write) (store.Object, store.Key
 		}
 		p = x.newPending()
 		*p = pending{place: at, base: base, now: base}
+	}
+	if w.Options.TakeOver && w.Op == store.Update {
+		x.taken = append(x.taken, taken{schema, w.Object, in.version, in.uid})
 	}
 	prep := preparer{s: x.s, t: t, owner: x.entry}
 	c, err := prep.prepare(&in, at.key, p.now)
