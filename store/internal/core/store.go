@@ -142,7 +142,9 @@ func (s *Store) adopt(t *table) error {
 			next.Object, failed = s.convert(t.schema, e)
 		}
 		if failed == nil {
-			failed = checkScope(t.schema, next.Key)
+			if err := checkScope(t.schema, next.Key); err != nil {
+				failed = fmt.Errorf("the store holds %s: %w", next.Key, err)
+			}
 		}
 		former, converted = append(former, e), append(converted, next)
 		return failed == nil

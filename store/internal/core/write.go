@@ -163,7 +163,7 @@ func checkKey(schema *store.Schema, key store.Key) error {
 func checkScope(schema *store.Schema, key store.Key) error {
 	switch {
 	case schema.Scope == store.Namespaced && key.Namespace == "":
-		return store.Invalidf("%s has no namespace: the kind is namespaced (set one, or give the kind Scope: store.Cluster)", key)
+		return store.Invalidf("the namespace is empty: the kind is namespaced (set one, or give the kind Scope: store.Cluster)")
 	case schema.Scope == store.Cluster && key.Namespace != "":
 		return store.Invalidf("%s has a namespace: the kind is cluster-scoped", key)
 	}
