@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package schedule
+
+import "math"
+
+// counter counts pods by topology domain, and is kept up to date as pods come
+// and go, so that no cycle has to look at the pods of all nodes. There are two
+// kinds. One counts the pods that a selector chooses, for the pod that has the
+// selector. The other, a carrier, counts the pods that have a term, for the
+// pods that the term chooses: anti-affinity is symmetric, and so are preferences.
+type counter struct {
+	text     string // tells counters apart
+	kind     counterKind
+	weight   int64 // of the term carried
+	column   *column
+	all      []podSelector // all must choose the pod
+	eligible *eligibility  // rows that count; nil means all
+	refs     int           // classes that read it, or carry it
+
+	n     pages   // by domain
+	nodes []int32 // by domain: eligible nodes; kept only if eligible is not nil
+	total int64
+
+	present []uint64 // rows whose domain has a pod; kept for required terms
+
+	domains  int   // with an eligible node
+	min      int64 // least count among these
+	atMin    int   // how many have it
+	minKnown bool
+}
+
+type counterKind uint8
+
+const (
+	countMatching counterKind = iota // pods that the selector chooses
+	carryAnti                        // pods with this required anti-affinity term
+	carryAffinity                    // pods with this required affinity term
+	carryPrefer                      // pods with this preferred affinity term
+	carryAvoid                       // pods with this preferred anti-affinity term
+)
+
+// pages is an array by domain of which only the pages that were written to
+// exist: ten thousand counters over five thousand hosts would not fit otherwise.
+type pages []*page
+
+type page struct {
+	n       [64]int32
+	nonzero uint64
+}
+
+func (p pages) get(d int32) int64 {
+	if i := int(d >> 6); i < len(p) && p[i] != nil {
+		return int64(p[i].n[d&63])
+	}
+	return 0
+}
+
+func (p *pages) add(d, delta int32) int64 {
+	i := int(d >> 6)
+	for len(*p) <= i {
+		*p = append(*p, nil)
+	}
+	if (*p)[i] == nil {
+		(*p)[i] = new(page)
+	}
+	g := (*p)[i]
+	g.n[d&63] += delta
+	if g.n[d&63] != 0 {
+		g.nonzero |= 1 << (d & 63)
+	} else {
+		g.nonzero &^= 1 << (d & 63)
+	}
+	return int64(g.n[d&63])
+}
+
+// counts reports whether pods on the row count, and in which domain.
+func (k *counter) counts(t *table, row int32) (int32, bool) {
+	d := k.column.of(row)
+	if d == absent || k.eligible != nil && !k.eligible.match(t, row) {
+		return d, false
+	}
+	return d, true
+}
+
+// add counts a pod that came to the row (delta 1) or left it (-1).
+func (k *counter) add(t *table, row int32, delta int32) {
+	d, ok := k.counts(t, row)
+	if !ok {
+		return
+	}
+	n := k.n.add(d, delta)
+	k.total += int64(delta)
+	if k.present != nil && (n == 0 || n == 1 && delta > 0) {
+		k.mark(t, d, n > 0)
+	}
+	k.moveMin(n-int64(delta), n)
+}
+
+// moveMin keeps the minimum as one domain goes from one count to another.
+func (k *counter) moveMin(from, to int64) {
+	switch {
+	case !k.minKnown:
+	case to < k.min:
+		k.min, k.atMin = to, 1
+	case to == k.min:
+		k.atMin++
+	case from == k.min:
+		if k.atMin--; k.atMin == 0 {
+			k.minKnown = false
+		}
+	}
+}
+
+// mark notes whether the rows of a domain have a pod among them.
+func (k *counter) mark(t *table, d int32, present bool) {
+	for _, row := range k.column.members[d] {
+		k.setPresent(row, present)
+	}
+}
+
+func (k *counter) setPresent(row int32, present bool) {
+	for len(k.present) <= int(row)/blockRows {
+		k.present = append(k.present, 0)
+	}
+	if present {
+		k.present[row/blockRows] |= 1 << (row % blockRows)
+	} else {
+		k.present[row/blockRows] &^= 1 << (row % blockRows)
+	}
+}
+
+// visit counts a node with its pods (sign 1) or forgets it (-1). What the node is
+// must not change between the two.
+func (k *counter) visit(t *table, row, pods, sign int32) {
+	if k.present != nil {
+		d := k.column.of(row)
+		k.setPresent(row, sign > 0 && d != absent && k.n.get(d)+int64(pods) > 0)
+	}
+	d, ok := k.counts(t, row)
+	if !ok {
+		return
+	}
+	if k.eligible != nil {
+		for len(k.nodes) <= int(d) {
+			k.nodes = append(k.nodes, 0)
+		}
+		k.nodes[d] += sign
+		if sign > 0 && k.nodes[d] == 1 {
+			k.domains++
+		} else if sign < 0 && k.nodes[d] == 0 {
+			k.domains--
+		}
+		k.minKnown = false
+	}
+	if pods > 0 {
+		was := k.n.get(d)
+		n := k.n.add(d, sign*pods)
+		k.total += int64(sign * pods)
+		if k.present != nil && (was > 0) != (n > 0) {
+			k.mark(t, d, n > 0)
+		}
+		if k.present != nil && sign < 0 {
+			k.setPresent(row, false)
+		}
+		k.minKnown = false
+	}
+}
+
+// least returns the smallest count of any domain with an eligible node.
+func (k *counter) least() int64 {
+	if !k.minKnown {
+		k.min, k.atMin, k.minKnown = math.MaxInt64, 0, true
+		for d, nodes := range k.nodes {
+			if nodes == 0 {
+				continue
+			}
+			switch n := k.n.get(int32(d)); {
+			case n < k.min:
+				k.min, k.atMin = n, 1
+			case n == k.min:
+				k.atMin++
+			}
+		}
+	}
+	if k.atMin == 0 {
+		return 0
+	}
+	return k.min
+}
+
+// eligibility says which rows count for a spread constraint: the nodes with all
+// its topology keys that the inclusion policies let in (KEP-3094).
+type eligibility struct {
+	columns     []*column
+	affinity    *nodeMatcher // nil: any node
+	tolerations []Toleration
+	honorTaints bool
+}
+
+func (e *eligibility) match(t *table, row int32) bool {
+	for _, c := range e.columns {
+		if c.of(row) == absent {
+			return false
+		}
+	}
+	if e.affinity != nil && !e.affinity.match(row) {
+		return false
+	}
+	if e.honorTaints {
+		b, i := t.at(row)
+		return untolerated(e.tolerations, t.taintSets.of(b.taints[i])) == nil
+	}
+	return true
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package schedule
+
+import (
+	"errors"
+	"iter"
+	"slices"
+)
+
+// Explanation says for one pod what every plugin says about every node.
+type Explanation struct {
+	Pod       *Pod
+	Diagnosis Diagnosis // why nodes were refused, in numbers
+
+	nodes    []*Node // by row
+	refusals refusals
+	profile  *profile
+	scores   []scoreColumn
+	totals   []int64
+}
+
+type scoreColumn struct {
+	plugin     string
+	weight     int64
+	raw, final []int64
+}
+
+// NodeExplanation is what was said about one node.
+type NodeExplanation struct {
+	Node   *Node
+	Plugin string  // that refused it; empty if the node is feasible
+	Status *Status // of that plugin
+	Scores []PluginScore
+	Total  int64 // sum of the weighted scores
+}
+
+// PluginScore is one plugin's score of a node.
+type PluginScore struct {
+	Plugin string
+	Raw    int64 // as the plugin gave it
+	Score  int64 // after normalisation, from MinScore to MaxScore
+	Weight int64
+}
+
+// Explain says why each node was refused, and how the score of each of the others
+// came about. It changes nothing. A pod that fits nowhere is no error here; one
+// that is refused before any node is looked at has no nodes in its explanation.
+func (c *Cluster) Explain(pod *Pod) (*Explanation, error) {
+	t, p, err := c.prepare(pod)
+	if err != nil {
+		return nil, err
+	}
+	c.derive()
+	c.cycle.begin(pod, c.classOf(t), p)
+	c.cycle.full = true
+	return c.cycle.explain()
+}
+
+func (c *Cycle) explain() (e *Explanation, err error) {
+	defer c.catch(&err)
+	e = &Explanation{Pod: c.Pod, profile: c.profile}
+	if err := c.preFilter(); err != nil {
+		if fit, ok := errors.AsType[*FitError](err); ok {
+			e.Diagnosis = fit.Diagnosis
+			return e, nil
+		}
+		return nil, err
+	}
+	n := c.table.rows
+	e.nodes = make([]*Node, n)
+	e.refusals = refusals{make([]*Status, n), make([]int16, n)}
+	for i, b := range c.table.blocks {
+		copy(e.nodes[i*blockRows:], b.node[:])
+	}
+	if e.Diagnosis, err = c.diagnose(&e.refusals); err != nil {
+		return nil, err
+	}
+	for row := range n {
+		if e.nodes[row] != nil && e.refusals.byRow[row] == nil {
+			return e, c.explainScores(e)
+		}
+	}
+	return e, nil
+}
+
+func (c *Cycle) explainScores(e *Explanation) error {
+	if err := c.filter(); err != nil {
+		return err
+	}
+	if err := c.preScore(false); err != nil {
+		return err
+	}
+	e.totals = make([]int64, c.table.rows)
+	for i := range c.profile.scores {
+		if c.skipScore[i] {
+			continue
+		}
+		s := &c.profile.scores[i]
+		column := scoreColumn{plugin: s.name, weight: s.weight, raw: make([]int64, c.table.rows)}
+		if err := c.scoreRows(s, &c.feasible, column.raw); err != nil {
+			return err
+		}
+		c.bonuses, c.sparse = c.bonuses[:0], nil
+		if err := c.addBonus(s, slices.Clone(column.raw)); err != nil {
+			return err
+		}
+		column.final = make([]int64, c.table.rows)
+		for row := range c.feasible.All() {
+			weighted := c.bonuses[0].of(row)
+			column.final[row] = weighted / s.weight
+			e.totals[row] += weighted
+		}
+		e.scores = append(e.scores, column)
+	}
+	return nil
+}
+
+// Nodes yields what was said about each node.
+func (e *Explanation) Nodes() iter.Seq[NodeExplanation] {
+	return func(yield func(NodeExplanation) bool) {
+		for row, n := range e.nodes {
+			if n != nil && !yield(e.node(row)) {
+				return
+			}
+		}
+	}
+}
+
+func (e *Explanation) node(row int) NodeExplanation {
+	x := NodeExplanation{Node: e.nodes[row], Status: e.refusals.byRow[row]}
+	if x.Status != nil {
+		if f := e.refusals.filter[row]; f >= 0 {
+			x.Plugin = e.profile.filters[f].name
+		} else {
+			x.Plugin = "PreFilter"
+		}
+		return x
+	}
+	for _, s := range e.scores {
+		x.Scores = append(x.Scores, PluginScore{s.plugin, s.raw[row], s.final[row], s.weight})
+	}
+	if e.totals != nil {
+		x.Total = e.totals[row]
+	}
+	return x
+}
+
+// Feasible reports whether a node takes the pod.
+func (e *Explanation) Feasible() bool { return e.totals != nil }

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package schedule
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+)
+
+// Strategy says how NodeResourcesFit rates nodes.
+type Strategy int
+
+// The scoring strategies of Kubernetes.
+const (
+	// LeastAllocated prefers nodes with more left: pods spread out.
+	LeastAllocated Strategy = iota
+	// MostAllocated prefers fuller nodes: pods are packed into few.
+	MostAllocated
+	// RequestedToCapacityRatio rates by a curve of utilisation.
+	RequestedToCapacityRatio
+)
+
+// NodeResourcesFit keeps pods off nodes that have too little left of what they
+// request, and rates the others by how full they would be
+// (https://kubernetes.io/docs/concepts/scheduling-eviction/resource-bin-packing/).
+type NodeResourcesFit struct {
+	nodeLocal
+	Strategy  Strategy
+	Resources []ResourceWeight   // that are rated; nil means CPU and memory alike
+	Shape     []UtilizationPoint // for RequestedToCapacityRatio; by rising utilisation
+}
+
+// ResourceWeight says how much a resource counts in a score; Weight of 0 means 1.
+type ResourceWeight struct {
+	Name   string
+	Weight int64
+}
+
+// UtilizationPoint is a point of a curve: at a utilisation of 0 to 100 percent
+// the score is 0 to 10. In between it is interpolated.
+type UtilizationPoint struct {
+	Utilization int64
+	Score       int64
+}
+
+// BinPacking returns a NodeResourcesFit that fills nodes up one after the other,
+// which keeps others free for large pods or for switching off. Use it with
+// [With].
+func BinPacking() NodeResourcesFit { return NodeResourcesFit{Strategy: MostAllocated} }
+
+// Name returns "NodeResourcesFit".
+func (NodeResourcesFit) Name() string { return "NodeResourcesFit" }
+
+func (f NodeResourcesFit) validate() error {
+	for _, r := range f.Resources {
+		if r.Name == "" || r.Weight < 0 || r.Weight > 100 {
+			return fmt.Errorf("resource %q with weight %d: want a name and a weight of 0 to 100", r.Name, r.Weight)
+		}
+	}
+	if f.Strategy < LeastAllocated || f.Strategy > RequestedToCapacityRatio {
+		return fmt.Errorf("unknown strategy %d", f.Strategy)
+	}
+	if (f.Strategy == RequestedToCapacityRatio) != (len(f.Shape) > 0) {
+		return errors.New("a shape goes with the strategy RequestedToCapacityRatio, and with no other")
+	}
+	last := int64(-1)
+	for _, p := range f.Shape {
+		if p.Utilization <= last || p.Utilization > 100 || p.Score < 0 || p.Score > 10 {
+			return fmt.Errorf("shape point %+v: want rising utilisations of 0 to 100, and scores of 0 to 10", p)
+		}
+		last = p.Utilization
+	}
+	return nil
+}
+
+var statusTooManyPods = Reject("Too many pods")
+
+// Filter refuses a node that has too little of something, and names all of it.
+func (NodeResourcesFit) Filter(c *Cycle, n NodeInfo) *Status {
+	b, i := c.table.at(n.row)
+	var short *Status
+	several := false
+	add := func(s *Status) {
+		several = short != nil
+		short = s
+	}
+	first := short
+	if alloc, used := b.column(resPods); used[i]+1 > alloc[i] {
+		add(statusTooManyPods)
+		first = short
+	}
+	var lacking uint64
+	for j := range c.class.requests {
+		r := &c.class.requests[j]
+		alloc, used := b.column(r.resource)
+		if r.amount > alloc[i]-used[i] {
+			lacking |= 1 << (j & 63)
+			add(r.status)
+		}
+	}
+	if !several {
+		return short
+	}
+	return c.class.lack(first == statusTooManyPods, lacking)
+}
+
+// lack returns the status for several resources at once: always the same one for
+// the same resources.
+func (x *class) lack(pods bool, lacking uint64) *Status {
+	key := lackKey{pods, lacking}
+	if x.lastLack != nil && x.lastLackKey == key { // as it was on the node before
+		return x.lastLack
+	}
+	s := x.lackOf(key)
+	x.lastLackKey, x.lastLack = key, s
+	return s
+}
+
+func (x *class) lackOf(key lackKey) *Status {
+	if s, ok := x.lacks[key]; ok {
+		return s
+	}
+	var reasons []string
+	if key.pods {
+		reasons = append(reasons, statusTooManyPods.Reasons...)
+	}
+	for j := range x.requests {
+		if key.lacking>>(j&63)&1 != 0 {
+			reasons = append(reasons, x.requests[j].status.Reasons...)
+		}
+	}
+	if x.lacks == nil {
+		x.lacks = map[lackKey]*Status{}
+	}
+	s := Reject(reasons...)
+	x.lacks[key] = s
+	return s
+}
+
+type lackKey struct {
+	pods    bool
+	lacking uint64
+}
+
+// FilterRows is Filter for all rows.
+func (NodeResourcesFit) FilterRows(c *Cycle, rows *Rows) {
+	for wi, w := range rows.words {
+		if w == 0 {
+			continue
+		}
+		b := c.table.blocks[rows.first+wi]
+		alloc, used := b.column(resPods)
+		w = fits(w, alloc, used, 1)
+		for j := range c.class.requests {
+			r := &c.class.requests[j]
+			alloc, used := b.column(r.resource)
+			w = fits(w, alloc, used, r.amount)
+		}
+		rows.words[wi] = w
+	}
+}
+
+// fits returns the rows of w with room for an amount. For many rows it works out
+// all 64 without branches, which is four times as fast per row.
+func fits(w uint64, alloc, used *[blockRows]int64, amount int64) uint64 {
+	if bits.OnesCount64(w) > 12 {
+		var short uint64
+		for i := range blockRows {
+			short |= uint64(alloc[i]-used[i]-amount) >> 63 << i
+		}
+		return w &^ short
+	}
+	for m := w; m != 0; m &= m - 1 {
+		if i := bits.TrailingZeros64(m) & 63; amount > alloc[i]-used[i] {
+			w &^= 1 << i
+		}
+	}
+	return w
+}
+
+// Score rates a node by how full it would be.
+func (f NodeResourcesFit) Score(c *Cycle, n NodeInfo) (int64, *Status) {
+	if f.Resources == nil && f.Strategy != RequestedToCapacityRatio {
+		var out [1]int64
+		f.scoreDefault(c, n.row, 1<<(n.row%blockRows), out[:], int(n.row))
+		return out[0], nil
+	}
+	b, i := c.table.at(n.row)
+	var sum, weights int64
+	for _, r := range f.rated() {
+		alloc, want := c.resource(b, i, r.Name, true)
+		if alloc == 0 {
+			continue
+		}
+		score := f.rate(want, alloc)
+		if f.Strategy == RequestedToCapacityRatio && score == 0 {
+			continue
+		}
+		sum += score * r.Weight
+		weights += r.Weight
+	}
+	switch {
+	case weights == 0:
+		return 0, nil
+	case f.Strategy == RequestedToCapacityRatio:
+		return int64(math.Round(float64(sum) / float64(weights))), nil
+	}
+	return sum / weights, nil
+}
+
+// rated returns the resources with their weights.
+func (f *NodeResourcesFit) rated() []ResourceWeight {
+	if f.Resources == nil {
+		return defaultResources
+	}
+	rated := make([]ResourceWeight, len(f.Resources))
+	for i, r := range f.Resources {
+		rated[i] = ResourceWeight{r.Name, max(1, r.Weight)}
+	}
+	return rated
+}
+
+var defaultResources = []ResourceWeight{{CPU, 1}, {Memory, 1}}
+
+// resource returns what a node offers of a resource and what would be requested
+// with the pod; 0 and 0 if it is not to be rated: the node has none, or it is an
+// extended resource that the pod doesn't request.
+func (c *Cycle) resource(b *block, i int, name string, nonzero bool) (alloc, want int64) {
+	r := c.table.resources.find(name)
+	request := c.class.t.request(name)
+	if r >= firstExtended && request == 0 {
+		return 0, 0
+	}
+	a, u := b.column(r)
+	used := u[i]
+	if nonzero && r <= resMemory {
+		used, request = b.nonzero[r][i], c.class.t.nonzero[r]
+	}
+	if a[i] == 0 {
+		return 0, 0
+	}
+	return a[i], used + request
+}
+
+// rate rates one resource from 0 to 100.
+func (f *NodeResourcesFit) rate(want, alloc int64) int64 {
+	switch f.Strategy {
+	case LeastAllocated:
+		if want > alloc {
+			return 0
+		}
+		return (alloc - want) * MaxScore / alloc
+	case MostAllocated:
+		return min(want, alloc) * MaxScore / alloc
+	}
+	if want > alloc {
+		return curve(f.Shape, 100)
+	}
+	return curve(f.Shape, want*100/alloc)
+}
+
+// curve interpolates; scores of points go to 10, the result to 100.
+func curve(shape []UtilizationPoint, at int64) int64 {
+	for i, p := range shape {
+		if at > p.Utilization {
+			continue
+		}
+		if i == 0 {
+			return p.Score * 10
+		}
+		q := shape[i-1]
+		return q.Score*10 + (p.Score-q.Score)*10*(at-q.Utilization)/(p.Utilization-q.Utilization)
+	}
+	return shape[len(shape)-1].Score * 10
+}
+
+// ScoreRows is Score for all rows.
+func (f NodeResourcesFit) ScoreRows(c *Cycle, rows *Rows, scores []int64) {
+	if f.Resources == nil && f.Strategy != RequestedToCapacityRatio {
+		for i, w := range rows.words {
+			if w != 0 {
+				row := (rows.first + i) * blockRows
+				f.scoreDefault(c, int32(row), w, scores, 0)
+			}
+		}
+		return
+	}
+	for row := range rows.All() {
+		scores[row], _ = f.Score(c, NodeInfo{c.table, int32(row)})
+	}
+}
+
+// scoreDefault rates the rows w of one block by CPU and memory. It is the inner
+// loop of most cycles: one pass, two divisions per row. Scores go to out[row-from].
+func (f *NodeResourcesFit) scoreDefault(c *Cycle, row int32, w uint64, out []int64, from int) {
+	b := c.table.blocks[row/blockRows]
+	base := int(row) - int(row)%blockRows - from
+	cpu, _ := b.column(resCPU)
+	memory, _ := b.column(resMemory)
+	wantCPU, wantMemory := c.class.t.nonzero[0], c.class.t.nonzero[1]
+	most := f.Strategy == MostAllocated
+	for ; w != 0; w &= w - 1 {
+		i := bits.TrailingZeros64(w) & 63
+		var sum, n int64
+		if a := cpu[i]; a != 0 {
+			sum += share(a, b.nonzero[0][i]+wantCPU, most)
+			n++
+		}
+		if a := memory[i]; a != 0 {
+			sum += share(a, b.nonzero[1][i]+wantMemory, most)
+			n++
+		}
+		if n == 2 {
+			sum >>= 1
+		}
+		out[base+i] = sum
+	}
+}
+
+// share returns how much is left, or taken if most is true, in percent.
+func share(alloc, want int64, most bool) int64 {
+	if most {
+		return min(want, alloc) * MaxScore / alloc
+	}
+	if want > alloc {
+		return 0
+	}
+	return (alloc - want) * MaxScore / alloc
+}
