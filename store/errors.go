@@ -77,6 +77,14 @@ func Invalidf(format string, args ...any) error {
 	return &invalidError{fmt.Errorf(format, args...)}
 }
 
+// asInvalid makes the error match ErrInvalid, unless it does.
+func asInvalid(err error) error {
+	if errors.Is(err, ErrInvalid) {
+		return err
+	}
+	return &invalidError{err}
+}
+
 // invalidError makes any error match ErrInvalid and keeps what it wraps.
 type invalidError struct{ err error }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/slipway-dev/slipway/store"
+	"github.com/slipway-dev/slipway/store/memory"
 )
 
 func TestErrorText(t *testing.T) {
@@ -40,6 +41,26 @@ func TestInvalidf(t *testing.T) {
 	}
 	if !errors.Is(err, store.ErrInvalid) || !errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, store.ErrConflict) {
 		t.Errorf("%v matches the wrong errors", err)
+	}
+}
+
+// TestHookErrorText: what a hook returned is not called invalid twice, and an
+// object without a name leaves no hole.
+func TestHookErrorText(t *testing.T) {
+	st := memory.New(memory.Options{})
+	defer st.Close()
+	k := store.Kind[*Job]{Name: "Pod", ValidateName: func(string) error { return store.Invalidf("no such name") }}
+	h, err := store.Register(st, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, meta := range map[string]store.Meta{
+		"store: create Pod a/x: invalid: no such name": {Namespace: "a", Name: "x"},
+		"store: create Pod: invalid: the namespace is empty: the kind is namespaced (set one, or give the kind Scope: store.Cluster)": {},
+	} {
+		if _, err := h.Create(t.Context(), &Job{Meta: meta}); err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ package store
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"github.com/slipway-dev/slipway/internal/labels"
 )
@@ -58,7 +59,8 @@ type Kind[T Copier[T]] struct {
 	// index of its own.
 	Indexes []*Index[T]
 	// ValidateName checks names beyond the rule that all names keep: 1 to 253
-	// bytes, printable, no '/' and no '%', not "." and not "..". See [DNSLabel] and [DNSSubdomain].
+	// bytes of UTF-8, no space, control character, '/' or '%', not "." and not
+	// "..". It is asked on create. See [DNSLabel] and [DNSSubdomain].
 	ValidateName func(name string) error
 	// Default fills in what the caller left out, before Validate, on create and
 	// update. The object is a copy (or taken over).
@@ -116,7 +118,7 @@ func DNSSubdomain(name string) error {
 }
 
 // ValidateName checks the rule that all names and namespaces keep: Kubernetes' rule
-// for path segments, without control characters and spaces.
+// for path segments, in UTF-8, without control characters and spaces.
 func ValidateName(what, name string) error {
 	if name == "" {
 		return Invalidf("%s is empty", what)
@@ -126,6 +128,9 @@ func ValidateName(what, name string) error {
 	}
 	if name == "." || name == ".." {
 		return Invalidf("%s %q: must not be '.' or '..'", what, name)
+	}
+	if !utf8.ValidString(name) { // JSON, and so a continue token, has no way to say it
+		return Invalidf("%s %q: must be valid UTF-8", what, name)
 	}
 	for i := range len(name) {
 		if c := name[i]; c <= ' ' || c == 0x7f || c == '/' || c == '%' {

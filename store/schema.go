@@ -156,7 +156,7 @@ func (k Kind[T]) prepare(old, obj Object) (err error) {
 	}
 	if k.Validate != nil {
 		if err := k.Validate(before, o); err != nil {
-			return &invalidError{err}
+			return asInvalid(err)
 		}
 	}
 	for _, x := range k.Indexes { // a panic here must not happen in the commit
@@ -175,7 +175,7 @@ func (k Kind[T]) prepare(old, obj Object) (err error) {
 func (k Kind[T]) validateName(name string) (err error) {
 	defer recoverHook("the name validation hook", &err)
 	if err := k.ValidateName(name); err != nil {
-		return &invalidError{err}
+		return asInvalid(err)
 	}
 	return nil
 }
@@ -184,7 +184,7 @@ func (k Kind[T]) convert(old Object) (o Object, err error) {
 	defer recoverHook("the conversion hook", &err)
 	t, err := k.Convert(old)
 	if err != nil {
-		return nil, &invalidError{err}
+		return nil, asInvalid(err)
 	}
 	if isNil(t) {
 		return nil, Invalidf("the conversion hook returned nil")

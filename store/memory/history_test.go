@@ -5,10 +5,12 @@ package memory_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/slipway-dev/slipway/store"
 	"github.com/slipway-dev/slipway/store/memory"
@@ -137,6 +139,90 @@ func TestHistoryLetsGo(t *testing.T) {
 		}
 		if !errors.Is(end, store.ErrTooOld) || n != 2 {
 			t.Errorf("%d events, then %v; want the initial state, then too old", n, end)
+		}
+	})
+}
+
+// TestHistoryBytesOneCommit: a transaction larger than all of the history is
+// committed, and wakes the watchers that it concerns.
+func TestHistoryBytesOneCommit(t *testing.T) {
+	eachEngine(t, func(t *testing.T, open func(memory.Options) engine) {
+		synctest.Test(t, func(t *testing.T) {
+			s := open(memory.Options{History: store.History{Bytes: 1}})
+			defer s.Close()
+			h := register(t, s, store.Kind[*note]{})
+			all := func(change func(tx store.Tx, name string) error) {
+				t.Helper()
+				must(s.Txn(t.Context(), func(tx store.Tx) error {
+					for i := range 300 {
+						if err := change(tx, fmt.Sprint(i)); err != nil {
+							return err
+						}
+					}
+					return nil
+				}))(t)
+			}
+			all(func(tx store.Tx, name string) error {
+				_, err := h.In(tx).Create(newNote(name, ""))
+				return err
+			})
+			end := make(chan error, 1)
+			go func() {
+				for _, err := range h.Watch(t.Context(), store.WatchOptions{Namespace: "a", Name: "3"}) {
+					end <- err
+					return
+				}
+			}()
+			synctest.Wait()
+			all(func(tx store.Tx, name string) error {
+				_, err := h.In(tx).Patch(store.NewKey("a", name), func(n *note) error { n.Spec.Text = "new"; return nil })
+				return err
+			})
+			if err := <-end; err != nil && !errors.Is(err, store.ErrTooOld) {
+				t.Errorf("the watch of one object: %v, want an event or too old", err)
+			}
+		})
+	})
+}
+
+// TestHistoryIsFreed: neither the last list nor a watcher that is busy with an
+// event keeps what has left the window.
+func TestHistoryIsFreed(t *testing.T) {
+	eachEngine(t, func(t *testing.T, open func(memory.Options) engine) {
+		s := open(memory.Options{Mutations: store.DetectNever, History: store.History{Revisions: 10}})
+		defer s.Close()
+		h := register(t, s, store.Kind[*note]{})
+		listed := weak.Make(must(h.Create(t.Context(), newNote("x", "")))(t))
+		if _, err := h.Page(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		writes := func() {
+			for i := range 500 {
+				write(t, h, fmt.Sprint(i))
+			}
+			runtime.GC()
+		}
+		writes()
+		if listed.Value() != nil {
+			t.Error("the object of the last list is still there")
+		}
+		seen := weak.Make(write(t, h, "seen"))
+		write(t, h, "the next")
+		write(t, h, "and one that waits")
+		from, err := s.Revision(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range h.Watch(t.Context(), store.WatchOptions{From: from - 2}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			writes()
+			writes() // of which the first made the memory of the block that the watch is at
+			if seen.Value() != nil {
+				t.Error("what was before the event that a watcher is busy with is still there")
+			}
+			break
 		}
 	})
 }

@@ -4,8 +4,10 @@ package memory_test
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
+	"weak"
 
 	"github.com/slipway-dev/slipway/store"
 	"github.com/slipway-dev/slipway/store/memory"
@@ -112,6 +114,27 @@ func TestMutationsNever(t *testing.T) {
 		must(h.Create(t.Context(), newNote("x", "")))(t).Spec.Text = "changed"
 		if what := panicOf(func() { _ = s.Close() }); what != "" {
 			t.Errorf("told never to look, and it panics: %s", what)
+		}
+	})
+}
+
+// TestMutationsOfKindAgain: what the detector keeps of the objects of a kind that
+// is registered again goes when they go.
+func TestMutationsOfKindAgain(t *testing.T) {
+	eachEngine(t, func(t *testing.T, open func(memory.Options) engine) {
+		s := open(memory.Options{Mutations: store.DetectAlways, History: store.History{Revisions: 10}})
+		defer s.Close()
+		h := register(t, s, store.Kind[*note]{})
+		first := weak.Make(must(h.Create(t.Context(), newNote("x", "")))(t))
+		if err := s.Unregister(h.Schema()); err != nil {
+			t.Fatal(err)
+		}
+		h = register(t, s, store.Kind[*note]{})
+		for i := range 500 {
+			write(t, h, fmt.Sprint(i))
+		}
+		if runtime.GC(); first.Value() != nil {
+			t.Error("the first version is still there")
 		}
 	})
 }

@@ -45,7 +45,7 @@ func (x *trial) unchanged(f func()) {
 
 func badNames(x *trial) {
 	x.unchanged(func() {
-		for _, name := range []string{"", ".", "..", "a/b", "a%b", "a b", "a\x00", "a\n", "\x7f", strings.Repeat("n", 254)} {
+		for _, name := range []string{"", ".", "..", "a/b", "a%b", "a b", "a\x00", "a\n", "\x7f", "\xff", strings.Repeat("n", 254)} {
 			_, err := x.widgets.Create(x.ctx, object("a", name))
 			x.fails(fmt.Sprintf("create of name %q", name), err, store.ErrInvalid)
 			_, err = x.widgets.Create(x.ctx, object(name, "x"))

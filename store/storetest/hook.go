@@ -16,9 +16,11 @@ func hookPromises() []promise {
 		{name: "ValidateInATransaction", test: hookValidateTxn},
 		{name: "Immutable", test: hookImmutable},
 		{name: "ValidateName", test: hookName},
+		{name: "ValidateNameOnCreateOnly", test: hookNameLater},
 		{name: "Spec", test: hookSpec},
 		{name: "Equal", test: hookEqual},
 		{name: "PanicIsAnError", test: hookPanics},
+		{name: "IndexPanicIsAnError", test: hookIndexPanics},
 		{name: "RenameIsRefused", test: hookRename},
 	}
 }
@@ -156,6 +158,18 @@ func hookName(x *trial) {
 	x.fails("create of y-…", err, store.ErrInvalid)
 }
 
+// hookNameLater: objects from before the rule for names can be changed and deleted.
+func hookNameLater(x *trial) {
+	x.create(x.widgets, object("a", "x"))
+	x.ok(x.st.Unregister(x.widgets.Schema()))
+	k := widgetKind()
+	k.ValidateName = func(string) error { return errMine }
+	x.widgets = x.register(k)
+	x.patch(x.widgets, key("a", "x"), size(1))
+	x.update(x.widgets, object("a", "x", size(2)))
+	x.delete(x.widgets, key("a", "x"))
+}
+
 func hookSpec(x *trial) {
 	h := x.hooked(func(k *store.Kind[*widget]) {
 		k.Spec = func(w *widget) any { return w.Status.Phase }
@@ -244,6 +258,39 @@ func hookPanics(x *trial) {
 		x.delete(h, key("a", "x"))
 		x.ok(x.st.Unregister(h.Schema()))
 	}
+}
+
+// hookIndexPanics: an index function that panics for what the store itself makes,
+// a marked object, or holds already.
+func hookIndexPanics(x *trial) {
+	panics := func(what string, f func() error) {
+		x.Helper()
+		defer func() {
+			if r := recover(); r != nil {
+				x.Errorf("%s: the panic %v came out, want ErrHookPanic", what, r)
+			}
+		}()
+		x.fails(what, f(), store.ErrHookPanic)
+	}
+	k := widgetKind()
+	k.Indexes = append(k.Indexes, store.NewIndex("unlucky", func(w *widget) string {
+		if w.Spec.Size == 13 || w.DeletionTimestamp != nil {
+			panic("unlucky")
+		}
+		return ""
+	}))
+	x.create(x.widgets, object("a", "x", size(13)))
+	x.ok(x.st.Unregister(x.widgets.Schema()))
+	panics("registering", func() error { _, err := store.Register(x.st, k); return err })
+	x.widgets = x.register(widgetKind())
+	x.delete(x.widgets, key("a", "x"))
+	x.ok(x.st.Unregister(x.widgets.Schema()))
+
+	x.widgets = x.register(k)
+	o := x.create(x.widgets, object("a", "x", finalizers("storetest.example/f")))
+	panics("marking", func() error { _, err := x.widgets.Delete(x.ctx, key("a", "x")); return err })
+	x.same("the object", x.get(x.widgets, key("a", "x")), o)
+	x.patch(x.widgets, key("a", "x"), size(1))
 }
 
 func hookRename(x *trial) {

@@ -32,6 +32,7 @@ func txnPromises() []promise {
 		{name: "ReadOnlyReturnsItsRevision", test: txnReadOnly},
 		{name: "PreconditionsCount", test: txnPreconditions},
 		{name: "OverWhenItReturns", test: txnOver},
+		{name: "KindRegisteredAgainInTheMiddle", test: txnKindAgain},
 	}
 }
 
@@ -500,4 +501,44 @@ func txnOver(x *trial) {
 	_, err := x.widgets.In(kept).Create(object("a", "x"))
 	x.fails("write in a transaction that is over", err, store.ErrInvalid)
 	x.absent(x.widgets, key("a", "x"))
+}
+
+// txnKindAgain: what a transaction read is validated even if the kind was
+// unregistered and registered again in the middle.
+func txnKindAgain(x *trial) {
+	for what, read := range map[string]func(store.Tx) (*widget, error){
+		"get": func(tx store.Tx) (*widget, error) { return x.widgets.In(tx).Get(key("a", "x")) },
+		"list": func(tx store.Tx) (*widget, error) {
+			page, err := x.widgets.In(tx).Page(store.ListOptions{Namespace: "a"})
+			if err != nil {
+				return nil, err
+			}
+			return page.Items[0], nil
+		},
+	} {
+		if what == "list" && x.opts.NoListsInTxn {
+			continue
+		}
+		x.create(x.widgets, object("a", "x", size(1)))
+		runs := 0
+		_, err := x.transactor().Txn(x.ctx, func(tx store.Tx) error {
+			runs++
+			o, err := read(tx)
+			if err != nil {
+				return err
+			}
+			if runs == 1 {
+				x.ok(x.st.Unregister(x.widgets.Schema()))
+				x.ok(x.st.Register(x.widgets.Schema()))
+				x.patch(x.widgets, key("a", "x"), size(2))
+			}
+			_, err = x.gizmos.In(tx).Create(object("a", what, size(o.Spec.Size)))
+			return err
+		})
+		x.ok(err)
+		if o := x.get(x.gizmos, key("a", what)); o.Spec.Size != 2 {
+			x.Errorf("%s: the transaction wrote %d of what it read before, want 2", what, o.Spec.Size)
+		}
+		x.delete(x.widgets, key("a", "x"))
+	}
 }

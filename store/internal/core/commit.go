@@ -47,6 +47,12 @@ type commit struct {
 func (s *Store) commit(c *commit) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if c.ends != nil {
+		var err error
+		if c.changes, err = s.ends(c.ends); err != nil {
+			return 0, err
+		}
+	}
 	if err := s.admit(c); err != nil {
 		return 0, err
 	}
@@ -71,11 +77,11 @@ func (s *Store) commit(c *commit) (uint64, error) {
 		t.log.publish()
 	}
 	s.revision.Store(revision)
-	s.trim(revision)
 	for _, t := range s.touched {
-		t.hub.notify(t)
+		t.hub.notify(t) // before the window moves, perhaps past what it looks at
 		t.touched = false
 	}
+	s.trim(revision)
 	clear(s.touched)
 	s.touched = s.touched[:0]
 	return revision, nil
@@ -90,9 +96,6 @@ func (s *Store) admit(c *commit) error {
 		if err := s.leases.held(id); err != nil {
 			return err
 		}
-	}
-	if c.ends != nil && !s.leases.stillEnds(c.ends) {
-		return errStale
 	}
 	for i := range c.changes {
 		ch := &c.changes[i]
@@ -109,15 +112,16 @@ func (s *Store) admit(c *commit) error {
 		}
 	}
 	for _, r := range c.reads {
-		if r.table.rows.Current(r.key) != r.entry {
+		// A table whose kind was unregistered may have a successor, in which the
+		// object is another.
+		if r.table.removed.Load() || r.table.rows.Current(r.key) != r.entry {
 			return errStale
 		}
 	}
-	if len(c.lists) > 0 && c.since != s.revision.Load() {
-		for i := range c.lists {
-			if !c.lists[i].unchanged(c.since) {
-				return errStale
-			}
+	for i := range c.lists {
+		l := &c.lists[i]
+		if l.table.removed.Load() || c.since != s.revision.Load() && !l.unchanged(c.since) {
+			return errStale
 		}
 	}
 	return nil

@@ -20,6 +20,8 @@
 //   - The order in a commit is: table.changed, tables, logs, revision, wake. So a
 //     reader that has loaded a revision finds all up to it in the tables and
 //     the logs; and an event is delivered only once reads can see its revision.
-//   - Nothing that belongs to the caller runs under the mutex but index
-//     functions, which were tried on the object before.
+//   - Nothing that belongs to the caller runs under the mutex but index functions,
+//     which were tried on the object before, Kind.Size, and DeepCopy: of an object
+//     that was written while its lease ended, and for the mutation detector. While
+//     a kind is registered, Convert runs under it, too.
 package core

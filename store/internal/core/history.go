@@ -76,6 +76,10 @@ func (s *Store) forget(floor uint64, tables []*table) {
 	s.floor.Store(floor)
 	for _, t := range tables {
 		s.history.bytes -= t.log.cut(floor)
+		// A view that nobody can ask for any more would keep all that it shows.
+		if p := t.recent.Load(); p != nil && p.taken < floor && p.from != t.changed.Load() {
+			t.recent.Store(nil)
+		}
 	}
 }
 

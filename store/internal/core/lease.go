@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/slipway-dev/slipway/store"
@@ -37,16 +36,15 @@ type lease struct {
 	store.Lease
 	deadline time.Time
 	objects  map[place]struct{}
-	joined   uint64    // counts attachments, to see whether there was one since
 	queued   time.Time // the deadline under which the queue has it
 	index    int       // in the queue
 }
 
 // ending is the end of a lease in a commit.
 type ending struct {
-	lease   *lease
-	joined  uint64
-	revoked bool // whether or not its time is up
+	lease    *lease
+	revoked  bool              // whether or not its time is up
+	removals map[*Entry]*Entry // what comes in the place of its objects, as far as prepared
 }
 
 func newLeases() leases {
@@ -126,32 +124,14 @@ func (s *Store) Revoke(ctx context.Context, id store.LeaseID) error {
 	s.mu.Lock()
 	err := s.leases.held(id)
 	l := s.leases.byID[id]
-	if err == nil {
-		l.deadline = time.Now() // nothing joins it any more, so that it can't be put off for ever
-	}
 	s.mu.Unlock()
 	if err != nil {
 		return fail(err)
 	}
-	for attempt := 0; ; attempt++ {
-		switch err := s.endLease(l, true); {
-		case err == nil || err == errStale && s.leases.ended(l, &s.mu):
-			return nil
-		case err != errStale:
-			return fail(err)
-		}
-		pause(ctx, attempt)
-		if err := s.usable(ctx); err != nil {
-			return fail(err)
-		}
+	if err := s.endLease(l, true); err != nil && err != errStale { // errStale: somebody else has ended it meanwhile
+		return fail(err)
 	}
-}
-
-// ended reports whether the lease has ended, by whomever.
-func (l *leases) ended(which *lease, mu *sync.Mutex) bool {
-	mu.Lock()
-	defer mu.Unlock()
-	return l.byID[which.ID] != which
+	return nil
 }
 
 // keepLeases ends leases whose time is up, until the store closes.
@@ -184,7 +164,7 @@ func (s *Store) endExpired() time.Duration {
 			return wait
 		}
 		switch err := s.endLease(l, false); err {
-		case nil, errStale: // look again: there may be another, or this one anew
+		case nil, errStale: // look again: there may be another, or this one was kept alive
 		case store.ErrClosed:
 			return never
 		default:
@@ -213,33 +193,64 @@ func (l *leases) first(now time.Time) (*lease, time.Duration) {
 }
 
 // endLease deletes the objects attached to the lease and the lease itself, at
-// one revision.
+// one revision; it is errStale where the lease has ended or was kept alive. The copies are made without the mutex, as many as are not
+// changed meanwhile: the rest in the commit, or a lease on many objects that are
+// written to all the time would never end.
 func (s *Store) endLease(l *lease, revoked bool) error {
 	s.mu.Lock()
-	c := commit{ends: &ending{l, l.joined, revoked}}
+	attached := make(map[place]*Entry, len(l.objects))
 	for at := range l.objects {
-		c.changes = append(c.changes, change{table: at.table, key: at.key, old: at.table.rows.Current(at.key)})
-	}
-	s.mu.Unlock()
-	slices.SortFunc(c.changes, func(a, b change) int { // the order of the events
-		return cmp.Or(strings.Compare(a.table.schema.KindName.String(), b.table.schema.KindName.String()), a.key.Compare(b.key))
-	})
-	for i := range c.changes { // the copies are made without the mutex
-		ch := &c.changes[i]
-		if ch.old != nil {
-			s.mutation.check(ch.old)
-			p := preparer{s: s, t: ch.table}
-			ch.next = p.remove(ch.old)
+		if e := at.table.rows.Current(at.key); e != nil { // else another has ended the lease, and this will be told
+			attached[at] = e
 		}
 	}
-	_, err := s.commit(&c)
+	s.mu.Unlock()
+	removals := make(map[*Entry]*Entry, len(attached))
+	for at, e := range attached {
+		var err error
+		if removals[e], err = s.removal(at, e); err != nil {
+			return err
+		}
+	}
+	_, err := s.commit(&commit{ends: &ending{l, revoked, removals}})
 	return err
 }
 
-// stillEnds reports whether the lease can end as it was prepared to.
+// removal makes what the end of a lease puts in the place of the entry.
+func (s *Store) removal(at place, e *Entry) (*Entry, error) {
+	s.mutation.check(e)
+	p := preparer{s: s, t: at.table}
+	return p.remove(e)
+}
+
+// ends returns what the end of a lease does to the objects attached to it.
+func (s *Store) ends(e *ending) ([]change, error) {
+	if !s.leases.stillEnds(e) {
+		return nil, errStale
+	}
+	changes := make([]change, 0, len(e.lease.objects))
+	for at := range e.lease.objects {
+		c := change{table: at.table, key: at.key, old: at.table.rows.Current(at.key)}
+		var prepared bool
+		if c.next, prepared = e.removals[c.old]; !prepared {
+			var err error
+			if c.next, err = s.removal(at, c.old); err != nil {
+				return nil, err
+			}
+		}
+		changes = append(changes, c)
+	}
+	slices.SortFunc(changes, func(a, b change) int { // the order of the events
+		x, y := a.table.schema, b.table.schema
+		return cmp.Or(strings.Compare(x.Name, y.Name), strings.Compare(x.Group, y.Group), a.key.Compare(b.key))
+	})
+	return changes, nil
+}
+
+// stillEnds reports whether the lease can end: it may have been kept alive, or
+// have ended, since.
 func (l *leases) stillEnds(e *ending) bool {
-	return l.byID[e.lease.ID] == e.lease && e.lease.joined == e.joined &&
-		(e.revoked || !time.Now().Before(e.lease.deadline))
+	return l.byID[e.lease.ID] == e.lease && (e.revoked || !time.Now().Before(e.lease.deadline))
 }
 
 // held returns an error unless the lease is held now.
@@ -259,7 +270,6 @@ func (l *leases) attach(c *change) {
 	l.detach(c.table, c.key)
 	to, at := l.byID[c.lease], place{c.table, c.key}
 	to.objects[at] = struct{}{}
-	to.joined++
 	l.attached[at] = to
 }
 
@@ -295,7 +305,6 @@ func (l *leases) move(from, to *table) {
 		delete(lease.objects, at)
 		delete(l.attached, at)
 		lease.objects[next] = struct{}{}
-		lease.joined++
 		l.attached[next] = lease
 	}
 }

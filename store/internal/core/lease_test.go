@@ -226,3 +226,60 @@ func TestLeaseKeptAlive(t *testing.T) {
 		checkObjects(t, h, nil)
 	})
 }
+
+// copied is an object that tells when it is copied.
+type copied struct {
+	store.Meta
+	Size   int
+	notify func(name string)
+}
+
+func (c *copied) DeepCopy() *copied {
+	if c.notify != nil {
+		c.notify(c.Name)
+	}
+	d := *c
+	d.Meta = c.Meta.Clone()
+	return &d
+}
+
+// TestLeaseEndsUnderWrites: each time that the end of a lease is prepared, one of
+// its objects is written to; it ends all the same.
+func TestLeaseEndsUnderWrites(t *testing.T) {
+	st := memory.New(memory.Options{Mutations: store.DetectNever})
+	defer st.Close()
+	h, err := store.Register(st, store.Kind[*copied]{Name: "Copied"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease, err := st.Grant(t.Context(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	armed, writes := false, 0
+	notify := func(name string) {
+		if !armed || name != "copied" || writes > 100 {
+			return
+		}
+		writes++
+		if _, err := h.Patch(t.Context(), store.NewKey("a", "written"), func(c *copied) error { c.Size++; return nil }); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, name := range []string{"copied", "written"} {
+		o := &copied{Meta: store.Meta{Namespace: "a", Name: name}, notify: notify}
+		if _, err := h.Create(t.Context(), o, store.WriteOptions{Lease: lease.ID}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	armed = true
+	if err := st.Revoke(t.Context(), lease.ID); err != nil {
+		t.Fatal(err)
+	}
+	if writes != 1 {
+		t.Errorf("the end was prepared %d times, want once", writes)
+	}
+	if page, err := h.Page(t.Context()); err != nil || len(page.Items) != 0 {
+		t.Errorf("left: %+v, %v, want none", page.Items, err)
+	}
+}

@@ -136,12 +136,15 @@ func (s *Store) adopt(t *table) error {
 	var failed error
 	var former, converted []*Entry
 	old.rows.View().Ascend("", store.Key{}, func(e *Entry) bool {
+		s.mutation.check(e)
 		next := &Entry{Object: e.Object, Key: e.Key, Revision: e.Revision}
 		if !t.schema.Is(e.Object) {
 			next.Object, failed = s.convert(t.schema, e)
 		}
 		if failed == nil {
-			failed = checkScope(t.schema, next.Key)
+			if err := checkScope(t.schema, next.Key); err != nil {
+				failed = fmt.Errorf("the store holds %s: %w", next.Key, err)
+			}
 		}
 		former, converted = append(former, e), append(converted, next)
 		return failed == nil

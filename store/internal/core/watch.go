@@ -159,11 +159,14 @@ func (w *watcher) hasReason() bool {
 func (w *watcher) initial() (more bool, err error) {
 	more = true
 	w.filter.ascend(w.present, store.Key{}, func(e *Entry) bool {
+		if err = w.ended(); err != nil {
+			return false
+		}
 		more = w.yield(store.Event[store.Object]{Type: store.Added, Object: e.Object, Revision: e.Revision}, nil)
 		return more
 	})
-	if !more {
-		return false, nil
+	if !more || err != nil {
+		return false, err
 	}
 	w.present, w.seen = nil, w.from
 	return w.yield(store.Event[store.Object]{Type: store.Synced, Revision: w.from, Last: true}, nil), nil
@@ -221,6 +224,12 @@ func (w *watcher) deliverWindow(h *logHead, end, head uint64) (more bool, err er
 			if err := w.ended(); err != nil {
 				return false, err
 			}
+			// Anew, so that a consumer who takes his time has not kept what left the
+			// window meanwhile.
+			if h = w.t.log.head.Load(); w.pos < h.first {
+				return false, tooOld(w.from, max(w.s.floor.Load(), h.dropped))
+			}
+			ev = h.at(w.pos)
 		}
 		if held.Type == 0 && revision <= w.s.floor.Load() { // between transactions: one that was begun is finished
 			return false, tooOld(w.from, w.s.floor.Load())

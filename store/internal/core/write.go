@@ -119,7 +119,14 @@ func newIntent(schema *store.Schema, w store.Write) (in intent, err error) {
 	default:
 		return in, store.Invalidf("operation %d: want Create, Update, Patch or Delete", w.Op)
 	}
-	return in, checkKey(schema, in.attemptKey())
+	key := in.attemptKey()
+	if err := checkKey(schema, key); err != nil {
+		return in, err
+	}
+	if w.Op == store.Create && schema.ValidateName != nil { // objects from before the rule can still be changed and deleted
+		return in, schema.ValidateName(key.Name)
+	}
+	return in, nil
 }
 
 // attemptKey returns the key to write to: one of a new random name each time
@@ -148,12 +155,7 @@ func checkKey(schema *store.Schema, key store.Key) error {
 		return err
 	}
 	if key.Namespace != "" {
-		if err := store.ValidateName("namespace", key.Namespace); err != nil {
-			return err
-		}
-	}
-	if schema.ValidateName != nil {
-		return schema.ValidateName(key.Name)
+		return store.ValidateName("namespace", key.Namespace)
 	}
 	return nil
 }
@@ -161,7 +163,7 @@ func checkKey(schema *store.Schema, key store.Key) error {
 func checkScope(schema *store.Schema, key store.Key) error {
 	switch {
 	case schema.Scope == store.Namespaced && key.Namespace == "":
-		return store.Invalidf("%s has no namespace: the kind is namespaced (set one, or give the kind Scope: store.Cluster)", key)
+		return store.Invalidf("the namespace is empty: the kind is namespaced (set one, or give the kind Scope: store.Cluster)")
 	case schema.Scope == store.Cluster && key.Namespace != "":
 		return store.Invalidf("%s has a namespace: the kind is cluster-scoped", key)
 	}
@@ -341,23 +343,44 @@ func (p *preparer) delete(w *intent, base *Entry) (*Entry, error) {
 	if err := p.demands(w, base); err != nil {
 		return nil, err
 	}
-	return p.remove(base), nil
+	return p.remove(base)
 }
 
 // remove makes the entry that a delete leaves: the object marked where it has
 // finalizers, its last state otherwise, or nil where it is marked already.
-func (p *preparer) remove(base *Entry) *Entry {
+func (p *preparer) remove(base *Entry) (*Entry, error) {
 	acc := &p.t.schema.Accessors
 	waits := acc.SetDeletionTime != nil && len(base.Object.GetFinalizers()) > 0
 	if waits && !acc.DeletionTime(base.Object).IsZero() {
-		return nil
+		return nil, nil
 	}
 	o := p.t.schema.Copy(base.Object)
 	if waits {
 		acc.SetDeletionTime(o, now())
 		o.SetGeneration(o.GetGeneration() + 1)
+		if err := tryIndexes(p.t.schema, o); err != nil {
+			return nil, err
+		}
 	}
-	return &Entry{Object: o, Key: base.Key, Gone: !waits}
+	return &Entry{Object: o, Key: base.Key, Gone: !waits}, nil
+}
+
+// tryIndexes calls the kind's index functions on an object that no hook has
+// seen, so that one that panics does so before anything is changed.
+func tryIndexes(schema *store.Schema, o store.Object) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: an index function, for %s: %v", store.ErrHookPanic, store.KeyOf(o), r)
+		}
+	}()
+	for _, x := range schema.Indexes {
+		if x.One != nil {
+			x.One(o)
+		} else {
+			x.Many(o)
+		}
+	}
+	return nil
 }
 
 // check runs the kind's hooks on the object and checks what they must not change,
