@@ -4,6 +4,7 @@ package store
 
 import (
 	"context"
+	"io"
 	"iter"
 	"time"
 )
@@ -169,6 +170,19 @@ type Leaser interface {
 	KeepAlive(context.Context, LeaseID) error
 	// Revoke ends a lease now; ErrLeaseLost if it ended already.
 	Revoke(context.Context, LeaseID) error
+}
+
+// Engine is a store that can do everything, as those that keep their objects in
+// this process can.
+type Engine interface {
+	Transactor
+	Snapshotter
+	Leaser
+	Compactor
+	// Dump writes what the store holds as text for a person: the revision, the
+	// window, and for each kind its size, its watchers and its keys with their
+	// versions.
+	Dump(io.Writer) error
 }
 
 // Compactor is a store whose history the caller can bound.

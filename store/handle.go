@@ -63,13 +63,10 @@ func (h *Handle[T]) Get(ctx context.Context, key Key, opts ...ReadOptions) (T, e
 // revision, use [Handle.Page].
 func (h *Handle[T]) List(ctx context.Context, opts ...ListOptions) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		_, err := h.store.List(ctx, h.schema, first(opts), func(o Object) bool {
-			return yield(o.(T), nil)
+		list(yield, func(yield func(Object) bool) error {
+			_, err := h.store.List(ctx, h.schema, first(opts), yield)
+			return err
 		})
-		if err != nil {
-			var zero T
-			yield(zero, err)
-		}
 	}
 }
 

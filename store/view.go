@@ -25,13 +25,10 @@ func (v View[T]) Get(key Key) (T, error) {
 // namespace and name. If the list fails, the last pair carries the error.
 func (v View[T]) List(opts ...ListOptions) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		_, err := v.reader.List(v.schema, first(opts), func(o Object) bool {
-			return yield(o.(T), nil)
+		list(yield, func(yield func(Object) bool) error {
+			_, err := v.reader.List(v.schema, first(opts), yield)
+			return err
 		})
-		if err != nil {
-			var zero T
-			yield(zero, err)
-		}
 	}
 }
 
@@ -54,7 +51,8 @@ type TxView[T Copier[T]] struct {
 func (h *Handle[T]) In(tx Tx) TxView[T] { return TxView[T]{View[T]{tx, h.schema}, tx} }
 
 // Create is [Handle.Create] within the transaction. The object that it returns
-// gets its resource version at the commit.
+// is the store's already, and must not be changed; it gets its resource version
+// at the commit.
 func (v TxView[T]) Create(obj T, opts ...WriteOptions) (T, error) {
 	return v.write(Write{Op: Create, Object: object(obj), Options: first(opts)})
 }
@@ -108,6 +106,20 @@ func object[T Copier[T]](t T) Object {
 		return nil
 	}
 	return t
+}
+
+// list yields what run lists, and then its error, unless the consumer has
+// stopped.
+func list[T Copier[T]](yield func(T, error) bool, run func(func(Object) bool) error) {
+	stopped := false
+	err := run(func(o Object) bool {
+		stopped = !yield(o.(T), nil)
+		return !stopped
+	})
+	if err != nil && !stopped {
+		var zero T
+		yield(zero, err)
+	}
 }
 
 func page[T Copier[T]](list func(func(Object) bool) (ListMeta, error)) (Page[T], error) {

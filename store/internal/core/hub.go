@@ -11,9 +11,7 @@ import (
 // hub lets the watchers of one kind sleep until there is something for them.
 //
 // A commit costs the same however many sleep: it takes the whole list of
-// sleepers and wakes the first two, who wake two more each, and so on
-// (10,000 sleeping watchers: 3 µs for the committer, against 1.5 ms if it woke
-// them all). Watchers of one name, one value of an index or one namespace sleep
+// sleepers and wakes the first two, who wake two more each, and so on. Watchers of one name, one value of an index or one namespace sleep
 // in lists of their own, so that a commit wakes nobody whom it does not concern.
 type hub struct {
 	mu       sync.Mutex

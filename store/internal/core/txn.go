@@ -11,37 +11,42 @@ import (
 
 // Txn implements [store.Transactor].
 func (s *Store) Txn(ctx context.Context, f func(store.Tx) error) (uint64, error) {
-	fail := func(err error) (uint64, error) { return 0, &store.Error{Op: "transaction", Err: err} }
 	if f == nil {
-		return fail(store.Invalidf("the function is nil"))
+		return 0, &store.Error{Op: "transaction", Err: store.Invalidf("the function is nil")}
 	}
 	for attempt := 0; ; attempt++ {
-		if err := s.usable(ctx); err != nil {
-			return fail(err)
+		revision, err := s.tryTxn(ctx, f)
+		if err != errStale {
+			return revision, err
 		}
-		kinds := s.kinds.Load() // first: a kind is no newer than the revision
-		x := &tx{snapshot: snapshot{s: s, kinds: kinds, revision: s.revision.Load()}}
-		err := f(x)
-		x.over = true
-		if x.stale {
-			x.giveBack()
-			pause(ctx, attempt)
-			continue
-		}
-		if err != nil {
-			return 0, err // the caller's own, or one of ours that says what it was about
-		}
-		revision, err := x.commit()
-		if err == errStale {
-			x.giveBack()
-			pause(ctx, attempt)
-			continue
-		}
-		if err != nil {
-			return fail(err)
-		}
-		return revision, nil
+		pause(ctx, attempt)
 	}
+}
+
+// tryTxn is one run of the function: errStale asks for another.
+func (s *Store) tryTxn(ctx context.Context, f func(store.Tx) error) (revision uint64, err error) {
+	if err := s.usable(ctx); err != nil {
+		return 0, &store.Error{Op: "transaction", Err: err}
+	}
+	kinds := s.kinds.Load() // first: a kind is no newer than the revision
+	x := &tx{snapshot: snapshot{s: s, kinds: kinds, revision: s.revision.Load()}}
+	err = f(x)
+	x.over = true
+	switch {
+	case x.stale:
+		err = errStale
+	case err != nil:
+		return 0, err // the caller's own, or one of ours that says what it was about
+	default:
+		if err = s.usable(ctx); err == nil { // it may have ended while f ran
+			revision, err = x.commit()
+		}
+	}
+	if err == errStale {
+		x.giveBack()
+		return 0, err
+	}
+	return revision, wrap(err, "transaction", nil, store.Key{})
 }
 
 // tx is one run of a transaction's function: a snapshot, what was read of it,
@@ -267,7 +272,7 @@ func (x *tx) free(t *table, in *intent) (place, error) {
 }
 
 // newPending returns a zero pending. They are made by the block, because a
-// transaction of many objects makes many (1,000 objects: 4 % of its time).
+// transaction of many objects makes many.
 func (x *tx) newPending() *pending {
 	if len(x.block) == cap(x.block) {
 		x.block = make([]pending, 0, min(max(4, 2*cap(x.block)), 128))

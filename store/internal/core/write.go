@@ -218,7 +218,7 @@ func (p *preparer) create(w *intent, key store.Key, base *Entry) (*Entry, error)
 		return nil, err
 	}
 	// One string for each namespace: keys of one namespace, as most that are
-	// compared, then compare without a look at its bytes (updates: 10 % less).
+	// compared, then compare without a look at its bytes.
 	key.Namespace = unique.Make(key.Namespace).Value()
 	return &Entry{Object: o, Key: key}, nil
 }
