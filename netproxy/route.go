@@ -35,7 +35,7 @@ type Route struct {
 	// Cluster and Local are the endpoints that answer under the two policies,
 	// in order of address, topology and termination considered. They are
 	// empty when the service does not need them.
-	Cluster, Local []Backend
+	Cluster, Local []Destination
 
 	// HasEndpoints says that some endpoint could answer somewhere. Without,
 	// traffic is rejected; with, but without one for the policy, it is dropped,
@@ -43,8 +43,8 @@ type Route struct {
 	HasEndpoints bool
 }
 
-// Backend is an endpoint that was selected.
-type Backend struct {
+// Destination is an endpoint that was selected.
+type Destination struct {
 	Addr netip.AddrPort
 	// Local means that it may run on this node: it is there, or its node is
 	// not known. Only such an endpoint can be its own client here (hairpin).
@@ -57,12 +57,12 @@ func (r *Route) External() bool {
 }
 
 // Internal returns the endpoints that answer at the cluster IP.
-func (r *Route) Internal() []Backend { return r.backends(r.InternalPolicy) }
+func (r *Route) Internal() []Destination { return r.destinations(r.InternalPolicy) }
 
 // FromOutside returns the endpoints that answer external traffic.
-func (r *Route) FromOutside() []Backend { return r.backends(r.ExternalPolicy) }
+func (r *Route) FromOutside() []Destination { return r.destinations(r.ExternalPolicy) }
 
-func (r *Route) backends(p Policy) []Backend {
+func (r *Route) destinations(p Policy) []Destination {
 	if p == Local {
 		return r.Local
 	}

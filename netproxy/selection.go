@@ -77,14 +77,14 @@ func (r *resolver) fill(rt *Route, d Distribution, eps []*EndpointSlice) {
 		} else {
 			ready = r.pick(ServingTerminating, false)
 		}
-		rt.Cluster = r.backends(ready)
+		rt.Cluster = r.destinations(ready)
 	}
 	if rt.InternalPolicy == Local || (external && rt.ExternalPolicy == Local) {
 		local := r.pick(Ready, true)
 		if len(local) == 0 {
 			local = r.pick(ServingTerminating, true)
 		}
-		rt.Local = r.backends(local)
+		rt.Local = r.destinations(local)
 	}
 }
 
@@ -127,13 +127,13 @@ func (r *resolver) pick(state EndpointState, local bool) []candidate {
 	return r.selected
 }
 
-func (r *resolver) backends(cs []candidate) []Backend {
+func (r *resolver) destinations(cs []candidate) []Destination {
 	if len(cs) == 0 {
 		return nil
 	}
-	out := make([]Backend, len(cs))
+	out := make([]Destination, len(cs))
 	for i, c := range cs {
-		out[i] = Backend{c.addr, c.Node == "" || c.Node == r.node.Name}
+		out[i] = Destination{c.addr, c.Node == "" || c.Node == r.node.Name}
 	}
 	return out
 }

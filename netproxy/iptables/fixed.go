@@ -4,7 +4,6 @@ package iptables
 
 import (
 	"fmt"
-
 )
 
 // Prefix begins the name of every chain and recent list that the rules make.
@@ -127,4 +126,3 @@ func (rs *RuleSet) fromPods(not bool) string {
 	}
 	return " " + match
 }
-

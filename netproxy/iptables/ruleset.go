@@ -181,7 +181,7 @@ func hairpins(r *netproxy.Route) func(func(netip.Addr) bool) {
 		if r == nil {
 			return
 		}
-		for _, list := range [...][]netproxy.Backend{r.Cluster, r.Local} {
+		for _, list := range [...][]netproxy.Destination{r.Cluster, r.Local} {
 			for _, e := range list {
 				if e.Local && !yield(e.Addr.Addr()) {
 					return

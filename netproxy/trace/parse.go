@@ -406,3 +406,7 @@ func parsePort(v string) (uint16, error) {
 	}
 	return uint16(n), nil
 }
+
+// Target returns the chain or target that the rule jumps or goes to; empty if it
+// only counts.
+func (r *Rule) Target() string { return r.target }
