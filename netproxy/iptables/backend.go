@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/slipway-dev/slipway/netproxy"
+	"github.com/slipway-dev/slipway/netproxy/internal/kernel"
 	"github.com/slipway-dev/slipway/netproxy/trace"
 )
 
@@ -106,7 +107,7 @@ func (b *Backend) Resync(ctx context.Context) (int, error) {
 
 // Cleanup removes our chains and the jumps to them.
 func (b *Backend) Cleanup(ctx context.Context) error {
-	have, err := b.kernel(ctx)
+	have, err := b.read(ctx)
 	if err != nil {
 		return fmt.Errorf("iptables: clean up: %w", err)
 	}
@@ -140,7 +141,7 @@ func (b *Backend) push(ctx context.Context) (text []byte, chains int, err error)
 
 // compare returns the text that brings the kernel to the rule set.
 func (b *Backend) compare(ctx context.Context) (text string, chains int, err error) {
-	have, err := b.kernel(ctx)
+	have, err := b.read(ctx)
 	if err != nil {
 		return "", 0, err
 	}
@@ -152,9 +153,9 @@ func (b *Backend) compare(ctx context.Context) (text string, chains int, err err
 	return text, chains, nil
 }
 
-// kernel reads the rules that there are. Rules of others may use what the
+// read reads the rules that there are. Rules of others may use what the
 // parser refuses, so only what concerns us is parsed.
-func (b *Backend) kernel(ctx context.Context) (*trace.RuleSet, error) {
+func (b *Backend) read(ctx context.Context) (*trace.RuleSet, error) {
 	saved, err := b.programs.tables(ctx)
 	if err != nil {
 		return nil, err
@@ -190,7 +191,7 @@ func (b *Backend) isolate(ctx context.Context, cause error, text []byte) error {
 		line := refusedLine(cause, text)
 		s := b.rules.serviceOf(line)
 		if s == nil {
-			return errors.Join(append(left, b.search(ctx, cause, suspects))...)
+			return errors.Join(append(left, kernel.Search(ctx, (*search)(b), b.routes(suspects), cause))...)
 		}
 		left = append(left, b.leaveOut(s.route, line, cause))
 		text, _, cause = b.push(ctx)
@@ -204,63 +205,40 @@ func (b *Backend) isolate(ctx context.Context, cause error, text []byte) error {
 // leaveOut takes a refused route out of the rule set.
 func (b *Backend) leaveOut(r *netproxy.Route, line string, cause error) error {
 	err := &netproxy.ServiceError{Service: r.Name, Rule: line, Err: cause}
-	b.takeOut([]*netproxy.Route{r})
+	(*search)(b).Remove([]*netproxy.Route{r})
 	return err
 }
 
-func (b *Backend) takeOut(routes []*netproxy.Route) {
-	for _, r := range routes {
-		// Taking out never fails.
-		_ = b.rules.Update([]netproxy.Change{{Old: r}})
-	}
-}
-
-// search takes all suspects out, and puts back those that the kernel takes.
-func (b *Backend) search(ctx context.Context, cause error, suspects []netproxy.PortName) error {
+func (b *Backend) routes(names []netproxy.PortName) []*netproxy.Route {
 	var routes []*netproxy.Route
-	for _, name := range suspects {
+	for _, name := range names {
 		if s := b.rules.routes[name]; s != nil {
 			routes = append(routes, s.route)
 		}
 	}
-	b.takeOut(routes)
-	if _, _, err := b.push(ctx); err != nil || len(routes) == 0 {
-		// It is not for one of them: they stay in, for the next try.
-		b.known = false
-		return errors.Join(fmt.Errorf("iptables: apply: %w", cause), b.putIn(routes))
-	}
-	return b.add(ctx, routes)
+	return routes
 }
 
-func (b *Backend) putIn(routes []*netproxy.Route) error {
+// search is the backend as kernel.Search wants it.
+type search Backend
+
+func (b *search) Add(routes []*netproxy.Route) error {
 	var changes []netproxy.Change
 	for _, r := range routes {
 		changes = append(changes, netproxy.Change{New: r})
-		b.suspects[r.Name] = true
 	}
 	return b.rules.Update(changes)
 }
 
-// add puts routes in, half by half where the kernel refuses them together.
-func (b *Backend) add(ctx context.Context, routes []*netproxy.Route) error {
-	if err := b.putIn(routes); err != nil {
-		return err
+func (b *search) Remove(routes []*netproxy.Route) {
+	for _, r := range routes {
+		_ = b.rules.Update([]netproxy.Change{{Old: r}}) // never fails
 	}
-	_, _, err := b.push(ctx)
-	if err == nil {
-		return nil
-	}
-	if !errors.Is(err, netproxy.ErrRefused) {
-		return fmt.Errorf("iptables: apply: %w", err)
-	}
-	if len(routes) > 1 {
-		b.takeOut(routes)
-		half := len(routes) / 2
-		return errors.Join(b.add(ctx, routes[:half]), b.add(ctx, routes[half:]))
-	}
-	refused := b.leaveOut(routes[0], "", err)
-	_, _, err = b.push(ctx)
-	return errors.Join(refused, err)
+}
+
+func (b *search) Push(ctx context.Context) error {
+	_, _, err := (*Backend)(b).push(ctx)
+	return err
 }
 
 // serviceOf returns the service that a line of rule text belongs to, or nil.
