@@ -217,13 +217,26 @@ func balancersOf(lbs []LoadBalancer, f Family) []netip.Addr {
 	return out
 }
 
+// rangesOf returns the ranges of a family without those that lie in another one.
+// A range of all addresses restricts nothing, so it is the same as none.
 func rangesOf(ps []netip.Prefix, f Family) []netip.Prefix {
 	var out []netip.Prefix
 	for _, p := range ps {
-		if p = p.Masked(); FamilyOf(p.Addr()) == f && !slices.Contains(out, p) {
-			out = append(out, p)
+		if FamilyOf(p.Addr()) == f {
+			out = append(out, p.Masked())
 		}
 	}
-	slices.SortFunc(out, netip.Prefix.Compare)
-	return out
+	slices.SortFunc(out, func(a, b netip.Prefix) int { // wider ranges first
+		return cmp.Or(a.Addr().Compare(b.Addr()), a.Bits()-b.Bits())
+	})
+	kept := out[:0]
+	for _, p := range out {
+		if p.Bits() == 0 {
+			return nil
+		}
+		if n := len(kept); n == 0 || !kept[n-1].Contains(p.Addr()) {
+			kept = append(kept, p)
+		}
+	}
+	return kept
 }

@@ -20,7 +20,11 @@ import (
 // Its text is a function of the configuration and the set of routes, whatever
 // the order in which they came.
 type RuleSet struct {
-	config   netproxy.Config
+	config netproxy.Config
+	// pods and notPods match traffic by whether it comes from pods; empty if
+	// the configuration does not tell.
+	pods, notPods string
+
 	services *tree
 	// The other trees, named after the table and chain that they start from.
 	nodePorts, hairpin, filterServices, filterNodePorts *tree
@@ -47,7 +51,7 @@ func New(c netproxy.Config) (*RuleSet, error) {
 	if c.Family == netproxy.IPv6 {
 		addrLen = 16
 	}
-	return &RuleSet{
+	rs := &RuleSet{
 		config:          c,
 		services:        newTree(treeStyle{chainServices, Prefix + "TO-", " -j ", " -d "}, addrLen),
 		nodePorts:       newTree(treeStyle{chainNodePorts, Prefix + "NP-", " -g ", ""}, 0),
@@ -57,7 +61,9 @@ func New(c netproxy.Config) (*RuleSet, error) {
 		routes:          map[netproxy.PortName]*service{},
 		ids:             map[id]*service{},
 		seed:            maphash.MakeSeed(),
-	}, nil
+	}
+	rs.pods, rs.notPods = rs.fromPods(false), rs.fromPods(true)
+	return rs, nil
 }
 
 // Config returns what the rule set was made with.
@@ -300,7 +306,11 @@ func (rs *RuleSet) AppendDiff(b []byte) []byte {
 	}
 	rs.started = true
 	b = rs.appendDiffNAT(b, first)
-	return rs.appendDiffFilter(b, first)
+	b = rs.appendDiffFilter(b, first)
+	if cap(rs.rules) > 1<<20 { // the first diff is large, the others are not
+		rs.heads, rs.rules = nil, nil
+	}
+	return b
 }
 
 func dirtyTrees[A [2]*tree | [3]*tree](ts A) bool {

@@ -182,7 +182,7 @@ func (rs *RuleSet) hostMask() string {
 // appendMasqueradeInternal marks traffic to the cluster IP that would not find
 // its way back to this node: that of senders who are not pods of the cluster.
 func (rs *RuleSet) appendMasqueradeInternal(b []byte, s *service, k kind) []byte {
-	from := rs.fromPods(true)
+	from := rs.notPods
 	if from == "" && !rs.config.MasqueradeAll {
 		return b
 	}
@@ -216,8 +216,8 @@ func (rs *RuleSet) appendExternal(b []byte, s *service) []byte {
 		return b
 	}
 	if has(s.route, cluster) {
-		if from := rs.fromPods(false); from != "" {
-			rule(from, "")
+		if rs.pods != "" {
+			rule(rs.pods, "")
 			to(cluster)
 		}
 		// What starts on the node itself may have a source that the endpoint

@@ -88,8 +88,22 @@ type Outcome struct {
 	// Assumed says, for each match or target that the tracer does not know,
 	// what this outcome takes for granted.
 	Assumed []string
-	// Steps are the rules that the packet matched, in order.
-	Steps []Step
+
+	last *step
+}
+
+// Steps returns the rules that the packet matched, in order.
+func (o *Outcome) Steps() []Step {
+	n := 0
+	for s := o.last; s != nil; s = s.before {
+		n++
+	}
+	steps := make([]Step, n)
+	for s := o.last; s != nil; s = s.before {
+		n--
+		steps[n] = Step{s.chain.table.Name, s.chain.Name, s.number, s.chain.Rules[s.number-1]}
+	}
+	return steps
 }
 
 // Step is one rule that a packet matched.

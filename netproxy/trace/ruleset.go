@@ -18,6 +18,7 @@ type RuleSet struct {
 	Local []netip.Addr
 
 	tables []*Table
+	hooks  [len(hookChain)][]*Chain // the built-in chains in the kernel's order
 }
 
 // Table is one table: raw, mangle, nat or filter.
@@ -75,6 +76,14 @@ func (rs *RuleSet) Restore(text string) error {
 		return &ParseError{r.line, "*" + r.open.Name, "the table is not closed by COMMIT"}
 	}
 	rs.tables = r.tables
+	for h, tables := range tablesOf {
+		rs.hooks[h] = nil
+		for _, t := range tables {
+			if c := rs.Table(t).Chain(hookChain[h]); c != nil {
+				rs.hooks[h] = append(rs.hooks[h], c)
+			}
+		}
+	}
 	return nil
 }
 

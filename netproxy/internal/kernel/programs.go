@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os/exec"
 	"strings"
 
@@ -48,7 +49,7 @@ func (e *ProgramError) Unwrap() []error { return []error{e.Kind, e.Err} }
 
 func kindOf(err error, said string) error {
 	switch {
-	case errors.Is(err, exec.ErrNotFound):
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
 		return netproxy.ErrNotInstalled
 	case strings.Contains(said, "xtables lock"):
 		return netproxy.ErrLocked
