@@ -52,7 +52,8 @@ type walk struct {
 	budget   int // unknown matches that may still be taken both ways
 	visits   int // rules looked at
 	pending  []frame
-	slab     []step
+	slab     []step // steps and calls are allocated by the dozen
+	calls    []call
 	outcomes []Outcome
 }
 
@@ -222,7 +223,7 @@ func (w *walk) matches(r *Rule, f *frame) bool {
 		}
 	}
 	if len(w.slab) == 0 {
-		w.slab = make([]step, 32) // one allocation for many steps: a third of a trace's time
+		w.slab = make([]step, 32)
 	}
 	w.slab[0] = step{f.chain, f.rule, f.steps}
 	f.steps, w.slab = &w.slab[0], w.slab[1:]
@@ -296,10 +297,8 @@ func (w *walk) apply(r *Rule, f *frame) progress {
 	if !r.jumps {
 		return goOn
 	}
-	if to := f.chain.table.chains[r.target]; to != nil {
-		return w.jump(r, f, to)
-	}
-	switch r.target {
+	switch r.target { // no chain can have one of these names
+
 	case "ACCEPT":
 		return decided
 	case "DROP":
@@ -330,6 +329,9 @@ func (w *walk) apply(r *Rule, f *frame) progress {
 		f.state |= SNAT
 		return decided
 	}
+	if to := f.chain.table.chains[r.target]; to != nil {
+		return w.jump(r, f, to)
+	}
 	f.assumed = &assumption{"-j " + r.target + " lets it go on", true, f.assumed}
 	return goOn
 }
@@ -342,7 +344,11 @@ func (w *walk) jump(r *Rule, f *frame, to *Chain) progress {
 		return finished
 	}
 	if !r.isGoto {
-		f.stack = &call{f.chain, f.rule, f.stack}
+		if len(w.calls) == 0 {
+			w.calls = make([]call, 32)
+		}
+		w.calls[0] = call{f.chain, f.rule, f.stack}
+		f.stack, w.calls = &w.calls[0], w.calls[1:]
 	}
 	f.chain, f.rule = to, 0
 	return goOn

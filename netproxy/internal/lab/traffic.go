@@ -139,3 +139,17 @@ func (h *Host) Requests(n int, p netproxy.Protocol, to netip.AddrPort) (map[Repl
 	}
 	return out, nil
 }
+
+// SendUDP sends one packet from the host, and waits for nothing.
+func (h *Host) SendUDP(from, to netip.AddrPort) error {
+	var err error
+	h.Do(func() {
+		var c *net.UDPConn
+		if c, err = net.DialUDP("udp", net.UDPAddrFromAddrPort(from), net.UDPAddrFromAddrPort(to)); err != nil {
+			return
+		}
+		_, err = c.Write([]byte("?"))
+		c.Close()
+	})
+	return err
+}
