@@ -54,8 +54,8 @@ func TestKernel(t *testing.T) {
 				}
 				rules.Local = []netip.Addr{l.Node1.V4, netip.MustParseAddr("10.244.1.1")}
 				before := counters(saved)
-				for range 8 {
-					p := randomPacket(r, l)
+				for i := range 8 {
+					p := randomPacket(r, l, uint16(10000+8*round+i)) // a new flow each time
 					if p.In == "" {
 						send(t, l.Node1, p)
 					} else {
@@ -113,8 +113,7 @@ var (
 	ports = []uint16{53, 80, 8080}
 )
 
-func randomPacket(r *rand.Rand, l *lab.Lab) trace.Packet {
-	port := uint16(10000 + r.IntN(50000)) // a new flow each time
+func randomPacket(r *rand.Rand, l *lab.Lab, port uint16) trace.Packet {
 	p := trace.Packet{
 		In: "eth0", Protocol: netproxy.UDP, Src: netip.AddrPortFrom(l.Client.V4, port),
 		Dst: netip.AddrPortFrom(netip.MustParseAddr(dests[r.IntN(len(dests))]), ports[r.IntN(len(ports))]),

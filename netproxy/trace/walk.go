@@ -317,12 +317,17 @@ func (w *walk) apply(r *Rule, f *frame) progress {
 	case "LOG", "NFLOG", "TRACE":
 		return goOn
 	case "DNAT", "REDIRECT":
-		f.dst = w.destination(r, f)
-		f.state |= DNAT
+		// The state tells only of what has really been changed.
+		if to := w.destination(r, f); to != f.dst {
+			f.dst = to
+			f.state |= DNAT
+		}
 		return decided
 	case "SNAT":
-		f.src = r.action.(*natAction).apply(f.src)
-		f.state |= SNAT
+		if from := r.action.(*natAction).apply(f.src); from != f.src {
+			f.src = from
+			f.state |= SNAT
+		}
 		return decided
 	case "MASQUERADE":
 		f.masq = true
