@@ -76,6 +76,12 @@ func (rs *RuleSet) Len() int { return len(rs.routes) }
 // family are skipped. An error is made of *netproxy.ServiceErrors, one for each
 // route that was refused: it is left out, and the others take effect.
 func (rs *RuleSet) Update(changes []netproxy.Change) error {
+	// Addresses may go from one route to another, so all are released first.
+	for _, c := range changes {
+		if c.Old != nil && c.Old.Family == rs.config.Family {
+			rs.release(c.Old.Name, c.New)
+		}
+	}
 	var errs []error
 	for _, c := range changes {
 		r := c.Route()
@@ -89,7 +95,34 @@ func (rs *RuleSet) Update(changes []netproxy.Change) error {
 	return errors.Join(errs...)
 }
 
-// set puts a route in the place of the one of that name; nil removes it.
+// release takes the frontends out of the trees that the route has and will not
+// have when it is replaced by r.
+func (rs *RuleSet) release(name netproxy.PortName, r *netproxy.Route) {
+	s := rs.routes[name]
+	if s == nil {
+		return
+	}
+	rs.listFrontends(s.route, r)
+	for _, f := range rs.before {
+		if it, _ := f.tree.find(f.key); it != nil && it.owner == s && firstFrontend(rs.after, f) < 0 {
+			f.tree.remove(f.key)
+		}
+	}
+}
+
+// listFrontends fills rs.before and rs.after; a nil route has none.
+func (rs *RuleSet) listFrontends(before, after *netproxy.Route) {
+	rs.before, rs.after = rs.before[:0], rs.after[:0]
+	if before != nil {
+		rs.before = rs.appendFrontends(rs.before, before)
+	}
+	if after != nil {
+		rs.after = rs.appendFrontends(rs.after, after)
+	}
+}
+
+// set puts a route in the place of the one of that name; nil removes it. A route
+// that is refused is not there afterwards.
 func (rs *RuleSet) set(name netproxy.PortName, r *netproxy.Route) error {
 	s := rs.routes[name]
 	if s == nil && r == nil {
@@ -101,23 +134,19 @@ func (rs *RuleSet) set(name netproxy.PortName, r *netproxy.Route) error {
 			return fmt.Errorf("its chains would be called as those of %v", other.route.Name)
 		}
 	}
-	rs.before = rs.before[:0]
-	if s.route != nil {
-		rs.before = rs.appendFrontends(rs.before, s.route)
+	rs.listFrontends(nil, r)
+	refused := rs.vacant(s)
+	if refused != nil {
+		r = nil
 	}
-	rs.after = rs.after[:0]
-	if r != nil {
-		rs.after = rs.appendFrontends(rs.after, r)
-		if err := rs.vacant(s); err != nil {
-			return err
-		}
-	}
+	rs.release(name, r)
+	rs.listFrontends(nil, r)
 	old := s.route
-	rs.moveFrontends(s, r)
+	rs.placeFrontends(s)
 	rs.moveHairpins(old, r)
 	if r == nil {
 		rs.forget(s, name)
-		return nil
+		return refused
 	}
 	s.route = r
 	rs.routes[name], rs.ids[s.id] = s, s
@@ -136,13 +165,8 @@ func (rs *RuleSet) vacant(s *service) error {
 	return nil
 }
 
-// moveFrontends brings the trees from rs.before to rs.after.
-func (rs *RuleSet) moveFrontends(s *service, r *netproxy.Route) {
-	for i, f := range rs.before {
-		if firstFrontend(rs.before[:i], f) < 0 && firstFrontend(rs.after, f) < 0 {
-			f.tree.remove(f.key)
-		}
-	}
+// placeFrontends puts rs.after into the trees.
+func (rs *RuleSet) placeFrontends(s *service) {
 	for i, f := range rs.after {
 		if firstFrontend(rs.after[:i], f) >= 0 {
 			continue // one address in two lists: the first one counts
@@ -204,8 +228,10 @@ func (rs *RuleSet) forget(s *service, name netproxy.PortName) {
 			rs.removed = append(rs.removed, string(s.appendName(nil, k)))
 		}
 	}
-	delete(rs.routes, name)
-	delete(rs.ids, s.id)
+	if rs.routes[name] == s {
+		delete(rs.routes, name)
+		delete(rs.ids, s.id)
+	}
 	s.route = nil
 }
 

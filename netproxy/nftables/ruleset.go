@@ -76,6 +76,17 @@ func (rs *RuleSet) Len() int { return len(rs.routes) }
 // family are skipped. An error is made of *netproxy.ServiceErrors, one for each
 // route that was refused: it is left out, and the others take effect.
 func (rs *RuleSet) Update(changes []netproxy.Change) error {
+	// Addresses may go from one route to another, so all are released first.
+	for _, c := range changes {
+		if c.Old == nil || c.Old.Family != rs.config.Family {
+			continue
+		}
+		if s := rs.routes[c.Old.Name]; s != nil {
+			for _, f := range rs.fronts(s.route) {
+				delete(rs.holders, f.frontKey)
+			}
+		}
+	}
 	var errs []error
 	for _, c := range changes {
 		r := c.Route()
@@ -89,6 +100,8 @@ func (rs *RuleSet) Update(changes []netproxy.Change) error {
 	return errors.Join(errs...)
 }
 
+// set puts a route in the place of the one of that name; nil removes it. A route
+// that is refused is not there afterwards.
 func (rs *RuleSet) set(name netproxy.PortName, r *netproxy.Route) error {
 	s := rs.routes[name]
 	if s == nil {
@@ -97,9 +110,10 @@ func (rs *RuleSet) set(name netproxy.PortName, r *netproxy.Route) error {
 		}
 		s = &service{}
 	}
+	var refused error
 	if r != nil {
-		if err := rs.vacant(s, r); err != nil {
-			return err
+		if refused = rs.vacant(s, r); refused != nil {
+			r = nil
 		}
 	}
 	if _, ok := rs.dirty[s]; !ok {
@@ -108,12 +122,14 @@ func (rs *RuleSet) set(name netproxy.PortName, r *netproxy.Route) error {
 	}
 	rs.count(s, -1)
 	for _, f := range rs.fronts(s.route) {
-		delete(rs.holders, f.frontKey)
+		if rs.holders[f.frontKey] == s {
+			delete(rs.holders, f.frontKey)
+		}
 	}
 	s.route = r
 	if r == nil {
 		delete(rs.routes, name)
-		return nil
+		return refused
 	}
 	s.slots[netproxy.Cluster] = renumber(s.slots[netproxy.Cluster], r.Cluster)
 	s.slots[netproxy.Local] = renumber(s.slots[netproxy.Local], r.Local)

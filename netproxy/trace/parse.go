@@ -3,6 +3,7 @@
 package trace
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -128,7 +129,7 @@ func (t *tokens) value(option string) (string, error) {
 		w, ok = t.next()
 	}
 	if !ok {
-		return "", fmt.Errorf("%s without a value", option)
+		return "", cmp.Or(t.err, fmt.Errorf("%s without a value", option))
 	}
 	return w, nil
 }
