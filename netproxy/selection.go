@@ -90,7 +90,7 @@ func (r *resolver) fill(rt *Route, d Distribution, eps []*EndpointSlice) {
 
 // collect gathers the endpoints that offer the route's port, in order of
 // address. Of two entries for one address, as there are while an endpoint moves
-// between slices, the better state counts.
+// between slices, the better state counts, and then the first slice.
 func (r *resolver) collect(rt *Route, eps []*EndpointSlice) {
 	r.candidates = r.candidates[:0]
 	for _, s := range eps {
@@ -106,7 +106,7 @@ func (r *resolver) collect(rt *Route, eps []*EndpointSlice) {
 			}
 		}
 	}
-	slices.SortFunc(r.candidates, func(a, b candidate) int {
+	slices.SortStableFunc(r.candidates, func(a, b candidate) int {
 		return cmp.Or(a.addr.Compare(b.addr), cmp.Compare(a.State.rank(), b.State.rank()))
 	})
 	r.candidates = slices.CompactFunc(r.candidates, func(a, b candidate) bool { return a.addr == b.addr })

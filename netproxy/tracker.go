@@ -155,7 +155,9 @@ func (t *Tracker) SetEndpointSlice(s EndpointSlice) error {
 	if i := tr.slice(s.Name); i >= 0 {
 		tr.slices[i] = &s
 	} else {
-		tr.slices = append(tr.slices, &s)
+		// In order of name, so that the order of events makes no difference.
+		at, _ := slices.BinarySearchFunc(tr.slices, s.Name, func(s *EndpointSlice, name string) int { return cmp.Compare(s.Name, name) })
+		tr.slices = slices.Insert(tr.slices, at, &s)
 	}
 	t.touch(tr)
 	return err
