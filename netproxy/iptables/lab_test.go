@@ -26,3 +26,16 @@ func TestTraffic(t *testing.T) {
 		})
 	}
 }
+
+// TestDifferences applies random differences to real kernels.
+func TestDifferences(t *testing.T) {
+	for _, variant := range []string{"nft", "legacy"} {
+		t.Run(variant, func(t *testing.T) {
+			t.Parallel()
+			lab.Need(t, "iptables-"+variant+"-restore", "ip6tables-"+variant+"-restore")
+			labtest.Differences(t, func(c netproxy.Config) (netproxy.Backend, error) {
+				return iptables.NewBackend(c, iptables.Options{Variant: variant, LockSeconds: 30})
+			})
+		})
+	}
+}

@@ -28,7 +28,7 @@ type Backend struct {
 	known   bool // the kernel has what the rule set's last diff said
 
 	suspects map[netproxy.PortName]bool // routes updated since the kernel last took all rules
-	learned  map[string]string          // chains as nft lists them; see Resync
+	seen     map[string]seenChain       // chains as nft lists them; see Resync
 }
 
 var _ netproxy.Backend = (*Backend)(nil)
@@ -73,7 +73,6 @@ func (b *Backend) Sync(ctx context.Context, changes []netproxy.Change) error {
 func (b *Backend) push(ctx context.Context) error {
 	if !b.known {
 		b.rules.Forget()
-		b.learned = nil
 	}
 	prepare, change := b.rules.Diff()
 	for _, text := range [...][]byte{prepare, change} {

@@ -20,3 +20,11 @@ func TestTraffic(t *testing.T) {
 		return nftables.NewBackend(c, nftables.Options{})
 	})
 }
+
+// TestDifferences applies random differences to a real kernel.
+func TestDifferences(t *testing.T) {
+	lab.Need(t, "nft")
+	labtest.Differences(t, func(c netproxy.Config) (netproxy.Backend, error) {
+		return nftables.NewBackend(c, nftables.Options{})
+	})
+}

@@ -32,7 +32,6 @@ func (b *Backend) Resync(ctx context.Context) (int, error) {
 	}
 	wrong := b.compare(now)
 	if wrong == 0 {
-		b.learned = now.chains
 		return 0, nil
 	}
 	b.known = false
@@ -90,15 +89,23 @@ func (b *Backend) compare(now listing) (wrong int) {
 		}
 	}
 	chains := slices.Concat(rs.fixedChains(), rs.pickChains(), sticky.chains)
+	seen := make(map[string]seenChain, len(chains))
 	for _, c := range chains {
 		text, ok := now.chains[c.name]
-		learned, known := b.learned[c.name]
-		if !ok || (known && text != learned) || strings.Count(text, "\n") != c.lines() {
+		said := strings.Join(c.rules, "\n")
+		before, known := b.seen[c.name]
+		if !ok || strings.Count(text, "\n") != c.lines() || (known && before.said == said && before.shown != text) {
 			wrong++
+			continue
 		}
+		seen[c.name] = seenChain{said, text}
 	}
+	b.seen = seen
 	return wrong
 }
+
+// seenChain is a chain in our words and in nft's.
+type seenChain struct{ said, shown string }
 
 // lines returns how many lines nft lists for the chain.
 func (c *chain) lines() int {
