@@ -35,8 +35,8 @@ type Config struct {
 	// node ports answer. Empty means all addresses but loopback.
 	NodePortAddresses []netip.Prefix
 
-	// LocalhostNodePorts makes node ports answer at 127.0.0.1 too (iptables
-	// and IPv4 only). The interface needs the sysctl route_localnet=1; the
+	// LocalhostNodePorts makes node ports answer at 127.0.0.1 too (IPv4
+	// only). The interface needs the sysctl route_localnet=1; the
 	// rules keep other machines away from loopback addresses.
 	LocalhostNodePorts bool
 

@@ -238,3 +238,25 @@ func TestNoPermission(t *testing.T) {
 		t.Errorf("error = %v, want ErrPermission", err)
 	}
 }
+
+// TestManyEndpoints gives one service 10,000 endpoints.
+func TestManyEndpoints(t *testing.T) {
+	lab.Need(t, "iptables-legacy-restore")
+	h := lab.Single(t)
+	b, tr := newBackend(t, iptables.Options{Variant: "legacy", LockSeconds: 30})
+	var eps []string
+	for i := range 10000 {
+		eps = append(eps, netip.AddrFrom4([4]byte{10, 244, byte(i >> 8), byte(i)}).String())
+	}
+	set(t, tr, "web", 10, eps...)
+	var err error
+	repaired := 0
+	h.Do(func() {
+		if err = b.Sync(context.Background(), tr.Changes()); err == nil {
+			repaired, err = b.Resync(context.Background())
+		}
+	})
+	if err != nil || repaired != 0 {
+		t.Errorf("%d repaired (%v)", repaired, err)
+	}
+}

@@ -138,3 +138,25 @@ func set(t *testing.T, tr *netproxy.Tracker, name string, n int, endpoints ...st
 		t.Fatal(err)
 	}
 }
+
+// TestManyEndpoints gives one service 10,000 endpoints.
+func TestManyEndpoints(t *testing.T) {
+	lab.Need(t, "nft")
+	h := lab.Single(t)
+	b, tr := newBackend(t, nftables.Options{})
+	var eps []string
+	for i := range 10000 {
+		eps = append(eps, netip.AddrFrom4([4]byte{10, 244, byte(i >> 8), byte(i)}).String())
+	}
+	set(t, tr, "web", 10, eps...)
+	var err error
+	repaired := 0
+	h.Do(func() {
+		if err = b.Sync(context.Background(), tr.Changes()); err == nil {
+			repaired, err = b.Resync(context.Background())
+		}
+	})
+	if err != nil || repaired != 0 {
+		t.Errorf("%d repaired (%v)", repaired, err)
+	}
+}
