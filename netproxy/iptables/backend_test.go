@@ -260,3 +260,32 @@ func TestManyEndpoints(t *testing.T) {
 		t.Errorf("%d repaired (%v)", repaired, err)
 	}
 }
+
+// TestLongNames uses the longest names there can be: longer than a comment.
+func TestLongNames(t *testing.T) {
+	lab.Need(t, "iptables-legacy-restore")
+	h := lab.Single(t)
+	b, tr := newBackend(t, iptables.Options{Variant: "legacy", LockSeconds: 30})
+	label := func(c string) string { return strings.Repeat(c, 63) }
+	err := errors.Join(
+		tr.SetService(netproxy.Service{
+			Namespace: label("n"), Name: label("s"), ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.10")},
+			Ports: []netproxy.ServicePort{{Name: label("p"), Port: 80}},
+		}),
+		tr.SetEndpointSlice(netproxy.EndpointSlice{
+			Namespace: label("n"), Name: "1", Service: label("s"), Ports: []netproxy.EndpointPort{{Name: label("p"), Port: 8080}},
+			Endpoints: []netproxy.Endpoint{{Addr: netip.MustParseAddr("10.244.0.1")}},
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	repaired := 0
+	h.Do(func() {
+		if err = b.Sync(context.Background(), tr.Changes()); err == nil {
+			repaired, err = b.Resync(context.Background())
+		}
+	})
+	if err != nil || repaired != 0 {
+		t.Errorf("%d repaired (%v)", repaired, err)
+	}
+}

@@ -5,6 +5,7 @@ package trace
 import (
 	"cmp"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -279,31 +280,34 @@ func parsePrefix(v string) (netip.Prefix, error) {
 	if !masked {
 		return netip.PrefixFrom(a, a.BitLen()), nil
 	}
-	bits, err := strconv.Atoi(mask)
+	n, err := strconv.Atoi(mask)
 	if err != nil {
 		m, merr := netip.ParseAddr(mask)
 		if merr != nil || m.BitLen() != a.BitLen() {
 			return netip.Prefix{}, fmt.Errorf("mask %q: want a number of bits or a mask", mask)
 		}
-		if bits = maskBits(m); bits < 0 {
+		if n = maskBits(m); n < 0 {
 			return netip.Prefix{}, fmt.Errorf("mask %q: its bits are not contiguous", mask)
 		}
 	}
-	p, err := a.Prefix(bits)
+	p, err := a.Prefix(n)
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("mask %q: want 0 to %d", mask, a.BitLen())
 	}
 	return p, nil
 }
 
+// maskBits counts the leading ones of a mask; -1 if there are ones after a zero.
 func maskBits(m netip.Addr) int {
-	for bits := range m.BitLen() + 1 {
-		all, _ := netip.MustParseAddr(map[bool]string{true: "255.255.255.255", false: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}[m.Is4()]).Prefix(bits)
-		if all.Addr() == m {
-			return bits
+	n := 0
+	for i, b := range m.AsSlice() {
+		ones := bits.LeadingZeros8(^b)
+		if b<<ones != 0 || (ones > 0 && n < 8*i) {
+			return -1
 		}
+		n += ones
 	}
-	return -1
+	return n
 }
 
 type protoMatch struct {

@@ -35,6 +35,24 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
+func TestMasks(t *testing.T) {
+	for mask, ok := range map[string]bool{
+		"255.255.255.0": true, "255.255.255.255": true, "0.0.0.0": true, "255.255.240.0": true, "24": true,
+		"255.0.255.0": false, "255.255.1.0": false, "33": false, "0.255.0.0": false,
+	} {
+		if _, err := trace.Parse("*filter\n-A INPUT -s 10.1.2.3/" + mask + " -j DROP\nCOMMIT\n"); (err == nil) != ok {
+			t.Errorf("mask %s: %v", mask, err)
+		}
+	}
+	a, err := trace.Parse("*filter\n-A INPUT -s 10.1.2.3/255.255.240.0 -j DROP\n-A INPUT -s 10.1.0.0/20 -j DROP\nCOMMIT\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := a.Table("filter").Chain("INPUT").Rules; !r[0].Same(r[1]) {
+		t.Errorf("%q and %q are not the same", r[0].Text, r[1].Text)
+	}
+}
+
 // TestRestoreIsAtomic expects that a text with an error changes nothing.
 func TestRestoreIsAtomic(t *testing.T) {
 	rs, err := trace.Parse("*nat\n:A - [0:0]\n-A A -j ACCEPT\n-A PREROUTING -j A\nCOMMIT\n")
