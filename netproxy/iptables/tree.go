@@ -16,8 +16,8 @@ import (
 // A tree spreads many rules that each match one address, one port or both over
 // chains of at most 16 rules, so that a packet is compared with a few dozen
 // rules however many there are, and a change rewrites one short chain.
-// (Measured at 30,000 services: a new connection 15-25 µs, where a flat chain
-// costs 500-1,300 µs.)
+// (BenchmarkKernel, Linux 6.18, iptables-legacy 1.8.9: the first packet to the
+// last of 30,000 services takes 61 µs there and back; with one service 51 µs.)
 //
 // It is a radix tree over the 4-bit digits of the key. A node with at most
 // leafSize items is a leaf, one chain that lists them; a larger node is a chain

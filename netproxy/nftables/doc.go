@@ -23,7 +23,9 @@
 // found by port alone (node-port-). One chain pick-n serves all destinations
 // with n endpoints. There is no chain, rule or anonymous map per service, which
 // is what makes the kernel take the usual arrangement in quadratic time: a table
-// of 30,000 services of 2 endpoints loads in under two seconds.
+// of 1,000 services of 10 endpoints loads in 0.2 s, 5,000 of 10 in 1.0 s, and
+// 30,000 of 2 in 1.8 s (BenchmarkKernel in package netproxy: Go 1.26, Linux
+// 6.18, nft 1.0.6, two cores); one endpoint changes in 16 to 24 ms at any size.
 //
 // Services with session affinity have a chain of their own (sticky-), and for
 // each endpoint a set of the clients that it served lately (clients-).

@@ -182,7 +182,7 @@ func (c *Cluster) churn(t *testing.T, web netproxy.Service, all []*lab.Host) {
 		t.Errorf("after %d connections: %v", made, err)
 	default:
 	}
-	if made < 20 {
+	if made < 5 { // it tested nothing
 		t.Errorf("only %d connections were made during 12 changes", made)
 	}
 }
