@@ -69,6 +69,31 @@ func TestRestoreIsAtomic(t *testing.T) {
 	}
 }
 
+// TestRestoreLinks changes a chain that an unchanged one jumps to.
+func TestRestoreLinks(t *testing.T) {
+	rs, err := trace.Parse("*filter\n:A - [0:0]\n-A A -j ACCEPT\n-A FORWARD -j A\nCOMMIT\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := trace.Packet{In: "eth0", Src: netip.MustParseAddrPort("1.1.1.1:1"), Dst: netip.MustParseAddrPort("2.2.2.2:2")}
+	for _, c := range []struct {
+		text string
+		want trace.Verdict
+	}{
+		{"*filter\n:A - [0:0]\n-A A -j DROP\nCOMMIT\n", trace.Drop},
+		{"*filter\n-I A 1 -j REJECT\nCOMMIT\n", trace.Reject},
+		{"*filter\n:A - [0:0]\nCOMMIT\n", trace.Accept},
+	} {
+		if err := rs.Restore(c.text); err != nil {
+			t.Fatal(err)
+		}
+		r := rs.Trace(p)
+		if o, ok := r.Outcome(); !ok || o.Verdict != c.want {
+			t.Errorf("after %q: %v, want %v", c.text, &r, c.want)
+		}
+	}
+}
+
 // TestUnknown expects both branches where the tracer can't know.
 func TestUnknown(t *testing.T) {
 	rs, err := trace.Parse("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m set ! --match-set bad src -m tcp -p tcp -j ACCEPT\n-A INPUT -m limit --limit 5/sec -j DROP\n-A INPUT -j NFQUEUE --queue-num 1\nCOMMIT\n")

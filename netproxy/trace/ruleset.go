@@ -35,6 +35,7 @@ type Chain struct {
 	Rules  []*Rule
 
 	table *Table
+	links []*Chain // where each rule jumps or goes to; nil: nowhere
 	index *dstIndex
 }
 
@@ -76,6 +77,9 @@ func (rs *RuleSet) Restore(text string) error {
 		return &ParseError{r.line, "*" + r.open.Name, "the table is not closed by COMMIT"}
 	}
 	rs.tables = r.tables
+	for _, t := range rs.tables {
+		t.link()
+	}
 	for h, tables := range tablesOf {
 		rs.hooks[h] = nil
 		for _, t := range tables {
@@ -111,6 +115,20 @@ func (t *Table) Chains() []*Chain {
 		return nil
 	}
 	return t.order
+}
+
+// link finds the chains that rules jump to. It is done when nothing can fail any
+// more, because chains that a text does not change are shared with what was before.
+func (t *Table) link() {
+	for _, c := range t.order {
+		c.table = t
+		c.links = make([]*Chain, len(c.Rules))
+		for i, r := range c.Rules {
+			if r.jumps && !knownTarget(r.target) {
+				c.links[i] = t.chains[r.target]
+			}
+		}
+	}
 }
 
 // restorer applies one text. Tables are copied before they are changed, so that

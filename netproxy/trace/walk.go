@@ -334,7 +334,7 @@ func (w *walk) apply(r *Rule, f *frame) progress {
 		f.state |= SNAT
 		return decided
 	}
-	if to := f.chain.table.chains[r.target]; to != nil {
+	if to := f.chain.links[f.rule-1]; to != nil {
 		return w.jump(r, f, to)
 	}
 	f.assumed = &assumption{"-j " + r.target + " lets it go on", true, f.assumed}
