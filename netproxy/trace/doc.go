@@ -29,6 +29,9 @@
 // [Outcome] what it assumed; any other target is taken to let the packet go on,
 // and that is said as well.
 //
+// The source of a packet that the machine sends to itself, masqueraded, is one of
+// [RuleSet.Local]; rules that tell these apart are open in the same way.
+//
 // What depends on the past is given with the packet: its connection tracking
 // state and the lists (-m recent) that its source is in. So a conversation can
 // be played: [Outcome.Remembered] of one packet is [Packet.Recent] of the next.

@@ -62,6 +62,16 @@ func TestKernel(t *testing.T) {
 						send(t, l.Client, p)
 					}
 					result := rules.Trace(p)
+					if strings.Contains(result.String(), "assuming the masqueraded source") || strings.Contains(result.String(), "assuming not the masqueraded source") {
+						// Of a packet to itself, masqueraded, the tracer does not
+						// know the source. It says so, and that is all right.
+						time.Sleep(20 * time.Millisecond) // the packet may be late
+						if saved, err = l.Node1.Command(save, "-c"); err != nil {
+							t.Fatal(err, saved)
+						}
+						before = counters(saved)
+						continue
+					}
 					o, ok := result.Outcome()
 					if !ok || len(o.Assumed) > 0 {
 						t.Fatalf("round %d: the outcome of %v is open:\n%v", round, p, &result)

@@ -208,7 +208,14 @@ func (w *walk) run(f *frame) {
 // matches says whether the rule matches the frame. Where that is open, the
 // branch in which it does not match is walked to its end at once.
 func (w *walk) matches(r *Rule, f *frame) bool {
-	if !r.src.has(f.src.Addr()) || !r.dst.has(f.dst.Addr()) || !r.proto.has(w.packet.Protocol.Number()) {
+	if f.masq && f.looped {
+		if a := w.masqueraded(&r.src, f); a.kind != yes && !w.settle(a, f) {
+			return false
+		}
+	} else if !r.src.has(f.src.Addr()) {
+		return false
+	}
+	if !r.dst.has(f.dst.Addr()) || !r.proto.has(w.packet.Protocol.Number()) {
 		return false
 	}
 	if a := r.in.eval(f.in, f.hook <= hookForward, "-i "); a.kind != yes && !w.settle(a, f) {
@@ -228,6 +235,31 @@ func (w *walk) matches(r *Rule, f *frame) bool {
 	w.slab[0] = step{f.chain, f.rule, f.steps}
 	f.steps, w.slab = &w.slab[0], w.slab[1:]
 	return true
+}
+
+// masqueraded compares the source of a packet that was masqueraded on its way to
+// the machine itself: it has one of the machine's addresses, and which one, the
+// routes tell.
+func (w *walk) masqueraded(m *prefixMatch, f *frame) answer {
+	if !m.prefix.IsValid() {
+		return answer{kind: yes}
+	}
+	hits, of := 0, 0
+	for _, a := range w.rules.Local {
+		if a.Is4() == f.src.Addr().Is4() {
+			of++
+			if m.has(a) {
+				hits++
+			}
+		}
+	}
+	switch {
+	case hits == of && of > 0:
+		return answer{kind: yes}
+	case hits == 0 && of > 0:
+		return answer{kind: no}
+	}
+	return answer{kind: unknown, what: "the masqueraded source for -s " + m.prefix.String()}
 }
 
 // settle decides an answer that is not a plain yes, for the frame; for another
