@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/slipway-dev/slipway/netproxy"
+	"github.com/slipway-dev/slipway/netproxy/internal/kernel"
+)
+
+// Options are what concerns the program, not the rules.
+type Options struct {
+	// Program is the nft program; empty means "nft".
+	Program string
+}
+
+// Backend keeps a rule set in the kernel, in the network namespace of the
+// thread that calls it. It is a [netproxy.Backend]. A change is one
+// nft transaction: it takes effect as a whole or not at all.
+type Backend struct {
+	rules   *RuleSet
+	program string
+	known   bool // the kernel has what the rule set's last diff said
+
+	suspects map[netproxy.PortName]bool // routes updated since the kernel last took all rules
+	seen     map[string]seenChain       // chains as nft lists them; see Resync
+}
+
+var _ netproxy.Backend = (*Backend)(nil)
+
+// NewBackend returns a backend that has not touched the kernel yet.
+func NewBackend(c netproxy.Config, o Options) (*Backend, error) {
+	rs, err := New(c)
+	if err != nil {
+		return nil, err
+	}
+	b := &Backend{rules: rs, program: o.Program, suspects: map[netproxy.PortName]bool{}}
+	if b.program == "" {
+		b.program = "nft"
+	}
+	return b, nil
+}
+
+// Rules returns the rule set, to be read between calls.
+func (b *Backend) Rules() *RuleSet { return b.rules }
+
+// Sync applies the elements that the changes concern. The first time, and after
+// a failure, it replaces the whole table.
+func (b *Backend) Sync(ctx context.Context, changes []netproxy.Change) error {
+	for _, c := range changes {
+		if r := c.Route(); r != nil && r.Family == b.rules.config.Family {
+			b.suspects[r.Name] = true
+		}
+	}
+	refused := b.rules.Update(changes)
+	err := b.push(ctx)
+	if errors.Is(err, netproxy.ErrRefused) {
+		err = kernel.Search(ctx, (*search)(b), b.suspected(), err)
+	}
+	if err != nil && !netproxy.OnlyServices(err) {
+		err = fmt.Errorf("nftables: apply: %w", err)
+	}
+	return errors.Join(refused, err)
+}
+
+// push brings the kernel to the rule set: by a difference if it is known what
+// the kernel has.
+func (b *Backend) push(ctx context.Context) error {
+	if !b.known {
+		b.rules.Forget()
+	}
+	prepare, change := b.rules.Diff()
+	for _, text := range [...][]byte{prepare, change} {
+		if len(text) == 0 {
+			continue
+		}
+		if _, err := kernel.Run(ctx, text, b.program, "-f", "-"); err != nil {
+			b.known = false
+			return err
+		}
+	}
+	b.known = true
+	clear(b.suspects)
+	return nil
+}
+
+func (b *Backend) suspected() []*netproxy.Route {
+	var routes []*netproxy.Route
+	for _, name := range slices.SortedFunc(maps.Keys(b.suspects), func(x, y netproxy.PortName) int {
+		return netproxy.CompareRoutes(&netproxy.Route{Name: x}, &netproxy.Route{Name: y})
+	}) {
+		if s := b.rules.routes[name]; s != nil {
+			routes = append(routes, s.route)
+		}
+	}
+	return routes
+}
+
+// search is the backend as kernel.Search wants it.
+type search Backend
+
+func (b *search) Add(routes []*netproxy.Route) error {
+	var changes []netproxy.Change
+	for _, r := range routes {
+		changes = append(changes, netproxy.Change{New: r})
+	}
+	return b.rules.Update(changes)
+}
+
+func (b *search) Remove(routes []*netproxy.Route) {
+	for _, r := range routes {
+		_ = b.rules.Update([]netproxy.Change{{Old: r}}) // never fails
+	}
+}
+
+func (b *search) Push(ctx context.Context) error { return (*Backend)(b).push(ctx) }
+
+// Cleanup deletes the table.
+func (b *Backend) Cleanup(ctx context.Context) error {
+	b.known = false
+	text := b.rules.appendCommand(nil, "add table", "") // deleting what is not there is an error
+	text = b.rules.appendCommand(text, "delete table", "")
+	if _, err := kernel.Run(ctx, text, b.program, "-f", "-"); err != nil {
+		return fmt.Errorf("nftables: clean up: %w", err)
+	}
+	return nil
+}
