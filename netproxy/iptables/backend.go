@@ -243,7 +243,7 @@ func (b *search) Push(ctx context.Context) error {
 
 // serviceOf returns the service that a line of rule text belongs to, or nil.
 func (rs *RuleSet) serviceOf(line string) *service {
-	for _, w := range strings.Fields(line) {
+	for w := range strings.FieldsSeq(line) {
 		for _, prefix := range kindPrefix {
 			if name, ok := strings.CutPrefix(w, prefix); ok && len(name) == idLen {
 				if s := rs.ids[id([]byte(name))]; s != nil {
