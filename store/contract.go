@@ -29,7 +29,8 @@ import (
 //     engine); a read of the latest that begins after that sees it. Writes and
 //     reads of the latest are strictly serialisable.
 //   - A list is of one revision; so are the pages of one list.
-//   - A write that would change nothing keeps the version and wakes no one.
+//   - A write that would change nothing keeps the version and wakes no one. Nil
+//     and empty slices and maps are the same, unless the kind compares otherwise.
 //   - A watch is ordered by revision, unique, reliable (nothing is skipped),
 //     atomic (a transaction is never split), resumable from any revision inside
 //     the history window and says [ErrTooOld] outside of it, and bookmarked. A

@@ -76,7 +76,7 @@ type Kind[T Copier[T]] struct {
 	// keeps all of that in one map, as unstructured.Unstructured does, needs it.
 	Spec func(T) any
 	// Equal says whether a write changes nothing. It must compare metadata too.
-	// nil: deep comparison.
+	// nil: deep comparison, in which nil and empty slices and maps are the same.
 	Equal func(a, b T) bool
 	// Size estimates an object's size in bytes, for a history window bounded by
 	// bytes. nil: measured by reflection.

@@ -145,6 +145,7 @@ func updateNothing(x *trial) {
 	before := x.latest()
 	x.same("update", x.update(x.widgets, o.DeepCopy()), o)
 	x.same("patch", x.patch(x.widgets, store.KeyOf(o)), o)
+	x.same("patch with an empty map", x.patch(x.widgets, store.KeyOf(o), func(w *widget) { w.Annotations = map[string]string{} }), o)
 	if _, ok := x.st.(store.Transactor); ok {
 		x.txn(func(tx store.Tx) error {
 			_, err := x.widgets.In(tx).Patch(store.KeyOf(o), apply())

@@ -11,13 +11,13 @@ import (
 )
 
 // Equal reports whether a and b hold the same value. It differs from
-// [reflect.DeepEqual] in two ways: times are equal if they are the same
-// instant, and the common map and slice types take a fast path without
-// allocation (an object of 1.5 KB with three maps: 1.2 µs and no allocation,
-// against 3.7 µs and 18: BenchmarkEqual).
+// [reflect.DeepEqual] in three ways: times are equal if they are the same
+// instant; a nil slice or map is equal to an empty one, as in Kubernetes'
+// semantic equality, because their JSON is mostly the same; and the common map
+// and slice types take a fast path without allocation (an object of 1.5 KB with
+// three maps: 1.2 µs and no allocation, against 3.7 µs and 18: BenchmarkEqual).
 //
-// Like DeepEqual it tells nil from empty, and functions are equal only if both
-// are nil. Values must not be cyclic.
+// Functions are equal only if both are nil. Values must not be cyclic.
 func Equal(a, b any) bool {
 	va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
 	if !va.IsValid() || !vb.IsValid() {
@@ -39,7 +39,7 @@ func EqualValues(a, b reflect.Value) bool {
 	case reflect.String:
 		return a.String() == b.String()
 	case reflect.Slice:
-		if a.IsNil() != b.IsNil() || a.Len() != b.Len() {
+		if a.Len() != b.Len() {
 			return false
 		}
 		if a.Len() == 0 || a.Pointer() == b.Pointer() {
@@ -97,7 +97,7 @@ func equalElements(a, b reflect.Value) bool {
 }
 
 func equalMaps(a, b reflect.Value) bool {
-	if a.IsNil() != b.IsNil() || a.Len() != b.Len() {
+	if a.Len() != b.Len() {
 		return false
 	}
 	if a.Len() == 0 || a.Pointer() == b.Pointer() {

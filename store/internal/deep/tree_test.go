@@ -162,7 +162,10 @@ func edits(v reflect.Value, out *[]func()) {
 		}
 	case reflect.Map:
 		if v.IsNil() {
-			change(func() { v.Set(reflect.MakeMap(v.Type())) })
+			change(func() {
+				v.Set(reflect.MakeMap(v.Type()))
+				v.SetMapIndex(reflect.Zero(v.Type().Key()), reflect.Zero(v.Type().Elem()))
+			})
 			return
 		}
 		editMap(v, out)
