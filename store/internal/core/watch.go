@@ -13,19 +13,15 @@ import (
 // Watch implements [store.Store].
 func (s *Store) Watch(ctx context.Context, schema *store.Schema, opts store.WatchOptions) iter.Seq2[store.Event[store.Object], error] {
 	return func(yield func(store.Event[store.Object], error) bool) {
-		fail := func(err error) {
-			key := store.Key{Namespace: opts.Namespace, Name: opts.Name}
-			yield(store.Event[store.Object]{}, wrap(err, "watch", schema, key))
-		}
+		// What is needed at the end, so that the options need not be kept: most
+		// watchers are idle most of the time.
+		schema, key := schema, store.Key{Namespace: opts.Namespace, Name: opts.Name}
 		w, err := s.newWatcher(ctx, schema, opts)
-		if err != nil {
-			fail(err)
-			return
+		if err == nil {
+			err = w.run(yield)
 		}
-		defer w.stop()
-		w.yield = yield
-		if err := w.run(); err != nil {
-			fail(err)
+		if err != nil {
+			yield(store.Event[store.Object]{}, wrap(err, "watch", schema, key))
 		}
 	}
 }
@@ -45,7 +41,6 @@ type watcher struct {
 	from     uint64 // revisions up to this one are not for the consumer
 	seen     uint64 // everything up to this revision was delivered
 	sleeper  *sleeper
-	awake    func() bool
 	bookmark *time.Timer // nil: no bookmarks
 	every    time.Duration
 	due      time.Time   // of the next bookmark
@@ -75,7 +70,6 @@ func (s *Store) newWatcher(ctx context.Context, schema *store.Schema, opts store
 		return nil, err
 	}
 	w.sleeper = newSleeper(&w.filter)
-	w.awake = w.hasReason
 	wake := func() { t.hub.wake(w.sleeper) }
 	w.unhook = context.AfterFunc(ctx, wake)
 	if opts.Bookmarks > 0 {
@@ -123,7 +117,9 @@ func (w *watcher) stop() {
 }
 
 // run delivers until the consumer stops (nil) or the watch can't go on.
-func (w *watcher) run() error {
+func (w *watcher) run(yield func(store.Event[store.Object], error) bool) error {
+	defer w.stop()
+	w.yield = yield
 	if w.present != nil {
 		if more, err := w.initial(); !more || err != nil {
 			return err
@@ -136,7 +132,7 @@ func (w *watcher) run() error {
 		if !w.mark() {
 			return nil
 		}
-		w.t.hub.sleep(w.sleeper, w.awake)
+		w.t.hub.sleep(w.sleeper, w.hasReason)
 		w.pos = max(w.pos, w.sleeper.resume)
 	}
 }
