@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -157,8 +158,8 @@ func TestCrashLeavesHalfAnEntry(t *testing.T) {
 
 // TestFullDisk: the program goes on, the file stays whole, and the loss is told.
 func TestFullDisk(t *testing.T) {
-	if _, err := os.Stat("/dev/full"); err != nil {
-		t.Skip("needs /dev/full")
+	if runtime.GOOS != "linux" {
+		t.Skip("/dev/full is a device of Linux")
 	}
 	path := filepath.Join(t.TempDir(), "log")
 	if err := os.Symlink("/dev/full", path); err != nil {

@@ -140,7 +140,7 @@ func (r *Runtime) SupervisorPID(ctx context.Context) (int, error) {
 
 // dial connects to the supervisor, and starts one if there is none: also when the last one
 // was killed while this agent runs.
-func (r *Runtime) dial() (*net.UnixConn, error) {
+func (r *Runtime) dial(ctx context.Context) (*net.UnixConn, error) {
 	r.starting.Lock()
 	defer r.starting.Unlock()
 	// A supervisor that another agent starts, or that is just going away, holds the lock for a moment.
@@ -154,7 +154,11 @@ func (r *Runtime) dial() (*net.UnixConn, error) {
 		switch started := start(r.options); {
 		case started == nil:
 		case errors.Is(started, errLocked):
-			time.Sleep(pause)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
 		default:
 			return nil, fmt.Errorf("%w: %w", runtime.ErrUnavailable, started)
 		}
@@ -175,7 +179,7 @@ func (r *Runtime) connect() (*net.UnixConn, error) {
 }
 
 // take returns a connection that is not in use.
-func (r *Runtime) take() (c *net.UnixConn, used bool, err error) {
+func (r *Runtime) take(ctx context.Context) (c *net.UnixConn, used bool, err error) {
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
@@ -188,7 +192,7 @@ func (r *Runtime) take() (c *net.UnixConn, used bool, err error) {
 		return c, true, nil
 	}
 	r.mu.Unlock()
-	c, err = r.dial()
+	c, err = r.dial(ctx)
 	return c, false, err
 }
 
@@ -224,14 +228,14 @@ func (r *Runtime) exchange(ctx context.Context, op string, args, result any, fil
 	if err != nil {
 		return nil, err
 	}
-	c, used, err := r.take()
+	c, used, err := r.take(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
 	err = send(c, request{Op: op, Args: raw}, files...)
 	if err != nil && used { // the supervisor is another one by now
 		c.Close()
-		if c, err = r.dial(); err == nil {
+		if c, err = r.dial(ctx); err == nil {
 			err = send(c, request{Op: op, Args: raw}, files...)
 		}
 	}

@@ -36,8 +36,18 @@ type lease struct {
 	store.Lease
 	deadline time.Time
 	objects  map[place]struct{}
-	queued   time.Time // the deadline under which the queue has it
+	retry    time.Time // when to try again, if the end has failed
+	queued   time.Time // when the queue has it due
 	index    int       // in the queue
+}
+
+// due returns when the lease is to end: at its deadline, or later where that has
+// failed.
+func (l *lease) due() time.Time {
+	if l.retry.After(l.deadline) {
+		return l.retry
+	}
+	return l.deadline
 }
 
 // ending is the end of a lease in a commit.
@@ -167,9 +177,11 @@ func (s *Store) endExpired() time.Duration {
 		case nil, errStale: // look again: there may be another, or this one was kept alive
 		case store.ErrClosed:
 			return never
-		default:
+		default: // a hook panics on one of its objects, say; the other leases must not wait for it
 			s.opts.Logger.Error("store: a lease can't be ended yet", "lease", l.ID, "error", err)
-			return time.Second
+			s.mu.Lock()
+			l.retry = time.Now().Add(time.Second)
+			s.mu.Unlock()
 		}
 	}
 }
@@ -179,12 +191,12 @@ func (s *Store) endExpired() time.Duration {
 func (l *leases) first(now time.Time) (*lease, time.Duration) {
 	for len(l.queue) > 0 {
 		first := l.queue[0]
-		if first.queued != first.deadline { // it was kept alive since
-			first.queued = first.deadline
+		if due := first.due(); first.queued != due { // it was kept alive since, or could not be ended
+			first.queued = due
 			heap.Fix(&l.queue, 0)
 			continue
 		}
-		if wait := first.deadline.Sub(now); wait > 0 {
+		if wait := first.queued.Sub(now); wait > 0 {
 			return nil, wait
 		}
 		return first, 0
@@ -193,9 +205,10 @@ func (l *leases) first(now time.Time) (*lease, time.Duration) {
 }
 
 // endLease deletes the objects attached to the lease and the lease itself, at
-// one revision; it is errStale where the lease has ended or was kept alive. The copies are made without the mutex, as many as are not
-// changed meanwhile: the rest in the commit, or a lease on many objects that are
-// written to all the time would never end.
+// one revision; it is errStale where the lease has ended or was kept alive. The
+// copies are made without the mutex, as many as are not changed meanwhile: the
+// rest in the commit, or a lease on many objects that are written to all the
+// time would never end.
 func (s *Store) endLease(l *lease, revoked bool) error {
 	s.mu.Lock()
 	attached := make(map[place]*Entry, len(l.objects))

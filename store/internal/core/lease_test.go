@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -282,4 +283,50 @@ func TestLeaseEndsUnderWrites(t *testing.T) {
 	if page, err := h.Page(t.Context()); err != nil || len(page.Items) != 0 {
 		t.Errorf("left: %+v, %v, want none", page.Items, err)
 	}
+}
+
+// TestLeaseThatCannotEnd: the end of one lease fails for as long as a hook
+// panics on its object. Another lease, later in the queue, ends in time, and the
+// first once the hook is well.
+func TestLeaseThatCannotEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ill atomic.Bool
+		ill.Store(true)
+		index := store.NewIndex("x", func(c *copied) string {
+			if c.DeletionTimestamp != nil && ill.Load() {
+				panic("boom")
+			}
+			return ""
+		})
+		st := memory.New(memory.Options{Mutations: store.DetectNever})
+		defer st.Close()
+		h, err := store.Register(st, store.Kind[*copied]{Name: "Copied", Indexes: []*store.Index[*copied]{index}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, name := range []string{"stuck", "fine"} {
+			lease, err := st.Grant(t.Context(), time.Duration(i+1)*time.Minute)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := &copied{Meta: store.Meta{Namespace: "a", Name: name}, notify: func(string) {}}
+			if name == "stuck" {
+				o.Finalizers = []string{"example.com/hold"}
+			}
+			if _, err := h.Create(t.Context(), o, store.WriteOptions{Lease: lease.ID}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(2*time.Minute + time.Millisecond)
+		synctest.Wait()
+		if _, err := h.Get(t.Context(), store.NewKey("a", "fine")); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("the object of the lease that can end: %v, want not found", err)
+		}
+		ill.Store(false)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if o, err := h.Get(t.Context(), store.NewKey("a", "stuck")); err != nil || o.DeletionTimestamp == nil {
+			t.Errorf("the object of the lease that could not end: %v, %v, want it marked", o, err)
+		}
+	})
 }
