@@ -191,7 +191,7 @@ func (b *Backend) isolate(ctx context.Context, cause error, text []byte) error {
 		line := refusedLine(cause, text)
 		s := b.rules.serviceOf(line)
 		if s == nil {
-			return errors.Join(append(left, kernel.Search(ctx, (*search)(b), b.routes(suspects), cause))...)
+			return errors.Join(append(left, kernel.Search(ctx, b.search(), b.routes(suspects), cause))...)
 		}
 		left = append(left, b.leaveOut(s.route, line, cause))
 		text, _, cause = b.push(ctx)
@@ -205,7 +205,7 @@ func (b *Backend) isolate(ctx context.Context, cause error, text []byte) error {
 // leaveOut takes a refused route out of the rule set.
 func (b *Backend) leaveOut(r *netproxy.Route, line string, cause error) error {
 	err := &netproxy.ServiceError{Service: r.Name, Rule: line, Err: cause}
-	(*search)(b).Remove([]*netproxy.Route{r})
+	_ = b.rules.Update([]netproxy.Change{{Old: r}}) // to take a route out never fails
 	return err
 }
 
@@ -220,25 +220,11 @@ func (b *Backend) routes(names []netproxy.PortName) []*netproxy.Route {
 }
 
 // search is the backend as kernel.Search wants it.
-type search Backend
-
-func (b *search) Add(routes []*netproxy.Route) error {
-	var changes []netproxy.Change
-	for _, r := range routes {
-		changes = append(changes, netproxy.Change{New: r})
-	}
-	return b.rules.Update(changes)
-}
-
-func (b *search) Remove(routes []*netproxy.Route) {
-	for _, r := range routes {
-		_ = b.rules.Update([]netproxy.Change{{Old: r}}) // never fails
-	}
-}
-
-func (b *search) Push(ctx context.Context) error {
-	_, _, err := (*Backend)(b).push(ctx)
-	return err
+func (b *Backend) search() kernel.Rules {
+	return kernel.Rules{Update: b.rules.Update, Push: func(ctx context.Context) error {
+		_, _, err := b.push(ctx)
+		return err
+	}}
 }
 
 // serviceOf returns the service that a line of rule text belongs to, or nil.

@@ -60,7 +60,7 @@ func (b *Backend) Sync(ctx context.Context, changes []netproxy.Change) error {
 	refused := b.rules.Update(changes)
 	err := b.push(ctx)
 	if errors.Is(err, netproxy.ErrRefused) {
-		err = kernel.Search(ctx, (*search)(b), b.suspected(), err)
+		err = kernel.Search(ctx, b.search(), b.suspected(), err)
 	}
 	if err != nil && !netproxy.OnlyServices(err) {
 		err = fmt.Errorf("nftables: apply: %w", err)
@@ -102,23 +102,9 @@ func (b *Backend) suspected() []*netproxy.Route {
 }
 
 // search is the backend as kernel.Search wants it.
-type search Backend
-
-func (b *search) Add(routes []*netproxy.Route) error {
-	var changes []netproxy.Change
-	for _, r := range routes {
-		changes = append(changes, netproxy.Change{New: r})
-	}
-	return b.rules.Update(changes)
+func (b *Backend) search() kernel.Rules {
+	return kernel.Rules{Update: b.rules.Update, Push: b.push}
 }
-
-func (b *search) Remove(routes []*netproxy.Route) {
-	for _, r := range routes {
-		_ = b.rules.Update([]netproxy.Change{{Old: r}}) // never fails
-	}
-}
-
-func (b *search) Push(ctx context.Context) error { return (*Backend)(b).push(ctx) }
 
 // Cleanup deletes the table.
 func (b *Backend) Cleanup(ctx context.Context) error {
