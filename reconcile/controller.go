@@ -210,6 +210,23 @@ func (c *Controller[K]) detach() {
 	}
 }
 
+// gained adds the keys that have come to this replica.
+func (c *Controller[K]) gained(mine func(string) bool) {
+	c.again("gained", func(key K) bool { return mine(keyString(key)) })
+}
+
+// resync adds every key that the triggers know.
+func (c *Controller[K]) resync() { c.again("resync", func(K) bool { return true }) }
+
+func (c *Controller[K]) again(reason string, want func(K) bool) {
+	c.mu.Lock()
+	triggers := slices.Clone(c.triggers)
+	c.mu.Unlock()
+	for _, t := range triggers {
+		t.again(reason, want)
+	}
+}
+
 func (c *Controller[K]) everyReplica() bool { return c.opts.EveryReplica }
 
 // Settled returns a channel that is closed once the controller has worked on

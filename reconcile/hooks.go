@@ -71,4 +71,3 @@ type Panicked struct {
 	Value      any
 	Stack      string
 }
-

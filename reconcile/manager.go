@@ -64,6 +64,7 @@ type controller interface {
 	work(context.Context, Ownership) error
 	everyReplica() bool
 	ready() error
+	resync()
 	detach()
 	setBlocked(error)
 }
@@ -156,4 +157,14 @@ func (m *Manager) Run(ctx context.Context) error {
 		return fmt.Errorf("reconcile: run: %w", err)
 	}
 	return r.run(ctx)
+}
+
+// Resync shows every object to every trigger again, with low priority.
+func (m *Manager) Resync() {
+	m.mu.Lock()
+	controllers := slices.Clone(m.controllers)
+	m.mu.Unlock()
+	for _, c := range controllers {
+		c.resync()
+	}
 }

@@ -24,7 +24,7 @@ type attached[K comparable] struct {
 	name   string
 	synced <-chan struct{} // closed once what was there has been added
 	err    func() error    // why its source fails at present
-	again  func(mine func(K) bool)
+	again  func(reason string, want func(K) bool) // adds what it knows anew
 	remove func()
 }
 
@@ -118,13 +118,13 @@ func attach[T store.Object, K comparable](c *Controller[K], name string, kind st
 		name:   name,
 		synced: reg.Synced(),
 		err:    informer.Err,
-		again: func(mine func(K) bool) {
+		again: func(reason string, want func(K) bool) {
 			for o, err := range informer.List(store.ListOptions{}) {
 				if err != nil {
 					c.report("list of what is to be run again failed", err, "trigger", name)
 					return
 				}
-				t.again(o, mine)
+				t.again(o, reason, want)
 			}
 		},
 		remove: reg.Remove,
@@ -169,12 +169,12 @@ func (t *feed[T, K]) change(ch Change[T], initial bool) {
 	}
 }
 
-// again adds the keys of an object that this replica has come to own.
-func (t *feed[T, K]) again(o T, mine func(K) bool) {
+// again adds those keys of an object that are wanted.
+func (t *feed[T, K]) again(o T, reason string, want func(K) bool) {
 	defer t.recover(o)
 	t.each(o, func(key K) {
-		if mine(key) {
-			t.c.queue.Add(key, AddOptions{Priority: PriorityLow, Cause: Cause{Reason: "gained", Kind: t.kind, Key: store.KeyOf(o)}})
+		if want(key) {
+			t.c.queue.Add(key, AddOptions{Priority: PriorityLow, Cause: Cause{Reason: reason, Kind: t.kind, Key: store.KeyOf(o)}})
 		}
 	})
 }

@@ -140,16 +140,6 @@ type PanicError struct {
 // Error returns "panic: " and the value.
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
-// gained adds the keys that have come to this replica.
-func (c *Controller[K]) gained(mine func(string) bool) {
-	c.mu.Lock()
-	triggers := append([]*attached[K](nil), c.triggers...)
-	c.mu.Unlock()
-	for _, t := range triggers {
-		t.again(func(key K) bool { return mine(keyString(key)) })
-	}
-}
-
 // keyString is the key as logs, Explain and shards know it.
 func keyString[K comparable](key K) string {
 	if s, ok := any(key).(fmt.Stringer); ok {
