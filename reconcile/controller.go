@@ -260,6 +260,12 @@ func (c *Controller[K]) ready() error {
 	return fmt.Errorf("controller %s: %w", c.name, errors.Join(problems...))
 }
 
+func (c *Controller[K]) stats() Stats {
+	s := c.queue.sizes()
+	s.Controller, s.Blocked = c.name, c.ready()
+	return s
+}
+
 // sources waits until each trigger has added what was there.
 func (c *Controller[K]) sources(ctx context.Context) error {
 	for {

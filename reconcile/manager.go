@@ -64,6 +64,7 @@ type controller interface {
 	work(context.Context, Ownership) error
 	everyReplica() bool
 	ready() error
+	stats() Stats
 	resync()
 	detach()
 	setBlocked(error)

@@ -22,8 +22,8 @@ type Trigger[K comparable] struct {
 // attached is a trigger at work.
 type attached[K comparable] struct {
 	name   string
-	synced <-chan struct{} // closed once what was there has been added
-	err    func() error    // why its source fails at present
+	synced <-chan struct{}                        // closed once what was there has been added
+	err    func() error                           // why its source fails at present
 	again  func(reason string, want func(K) bool) // adds what it knows anew
 	remove func()
 }
