@@ -121,6 +121,20 @@ func (a *activity) take(ctx context.Context) (view, error) {
 	return cached{a.base, s}, nil
 }
 
+// before returns the revision before a write, by which a write that changes
+// nothing is known: it leaves no echo and needs no wait. 0 where stores have no
+// revision over all kinds, or it can't be had.
+func (a *activity) before(ctx context.Context) uint64 {
+	if _, joint := a.base.(store.Snapshotter); !joint {
+		return 0
+	}
+	rev, err := a.base.Revision(ctx)
+	if err != nil {
+		return 0 // the write will tell
+	}
+	return rev
+}
+
 // write notes a write: what is read from here on has it.
 func (a *activity) write(w Written) {
 	a.mu.Lock()

@@ -61,10 +61,12 @@ func (m managed) Write(ctx context.Context, s *store.Schema, w store.Write) (sto
 	if w.Options.Fence == 0 {
 		w.Options.Fence = a.fence
 	}
-	key := writeTarget(w)
+	key, before := writeTarget(w), a.before(ctx)
 	o, err := m.Store.Write(ctx, s, w)
 	if err == nil {
-		a.write(written(w.Op, s, o, key))
+		if done := written(w.Op, s, o, key); done.Revision == 0 || done.Revision > before {
+			a.write(done)
+		}
 	}
 	return o, err
 }
@@ -135,6 +137,7 @@ func txn(ctx context.Context, st store.Transactor, f func(store.Tx) error) (uint
 		return st.Txn(ctx, f)
 	}
 	var noted *notingTx
+	before := a.before(ctx)
 	rev, err := st.Txn(ctx, func(tx store.Tx) error {
 		noted = &notingTx{Tx: tx} // anew for each run
 		if a.fence != 0 {
@@ -142,7 +145,7 @@ func txn(ctx context.Context, st store.Transactor, f func(store.Tx) error) (uint
 		}
 		return f(noted)
 	})
-	if err == nil {
+	if err == nil && rev > before {
 		for _, w := range noted.wrote {
 			w.Revision = rev
 			a.write(w)

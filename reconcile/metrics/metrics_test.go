@@ -75,7 +75,7 @@ slipway_reconcile_total{controller="paint",outcome="done"} 2
 slipway_reconcile_total{controller="paint",outcome="terminal"} 1
 # HELP slipway_reconcile_writes_total Writes of reconciles.
 # TYPE slipway_reconcile_writes_total counter
-slipway_reconcile_writes_total{controller="paint",kind="Boat"} 2
+slipway_reconcile_writes_total{controller="paint",kind="Boat"} 1
 `
 		err = testutil.GatherAndCompare(registry, strings.NewReader(want),
 			"slipway_controller_ready", "slipway_queue_keys", "slipway_reconcile_total", "slipway_reconcile_writes_total")
