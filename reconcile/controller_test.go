@@ -650,7 +650,10 @@ func TestTriggersComeAndGo(t *testing.T) {
 		}
 		// A controller can come while the manager runs.
 		var found []string
-		y.add("late", func(_ context.Context, key store.Key) reconcile.Result { found = append(found, key.Name); return reconcile.Done() },
+		y.add("late", func(_ context.Context, key store.Key) reconcile.Result {
+			found = append(found, key.Name)
+			return reconcile.Done()
+		},
 			reconcile.Options[store.Key]{}, reconcile.For(y.fleets))
 		synctest.Wait()
 		if !slices.Equal(found, []string{"still"}) {

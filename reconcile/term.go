@@ -7,8 +7,6 @@ import (
 	"errors"
 	"slices"
 	"sync"
-
-	"github.com/slipway-dev/slipway/store"
 )
 
 // errNotLeading is what blocks the controllers of a replica that does not lead.
@@ -186,7 +184,7 @@ func (r *running) campaign(claim context.Context, stop func()) error {
 		defer context.AfterFunc(r.ctx, cancel)()
 		r.m.leading(name, true)
 		defer r.m.leading(name, false)
-		r.work(ctx, termOwnership{leads, t.Fence})
+		r.work(ctx, t.Ownership())
 		<-ctx.Done()
 		stuck = errors.Join(stuck, r.endWork())
 		r.m.mu.Lock()
@@ -228,20 +226,3 @@ func (everyKey) Begin(ctx context.Context, _ string) (Run, bool) {
 }
 
 func (everyKey) OnGain(func(func(string) bool)) (stop func()) { return func() {} }
-
-// termOwnership is the ownership of a leader: of every key, while it leads.
-type termOwnership struct {
-	leads context.Context
-	fence store.LeaseID
-}
-
-func (t termOwnership) Begin(ctx context.Context, _ string) (Run, bool) {
-	if t.leads.Err() != nil {
-		return Run{}, false
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(t.leads, func() { cancel(context.Cause(t.leads)) })
-	return Run{Context: ctx, Fence: t.fence, End: func() { stop(); cancel(nil) }}, true
-}
-
-func (termOwnership) OnGain(func(func(string) bool)) (stop func()) { return func() {} }
