@@ -94,7 +94,7 @@ func benchThroughput(b *testing.B) {
 	fleets := benchController(b, keys, 8, func(ctx context.Context, fleets *store.Handle[*fleet], key store.Key) reconcile.Result {
 		f, err := fleets.Get(ctx, key)
 		if err != nil {
-			return reconcile.Backoff(err)
+			return reconcile.Retry(err)
 		}
 		if f.Status.Boats == f.Spec.Boats {
 			return reconcile.Done()

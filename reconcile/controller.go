@@ -26,8 +26,8 @@ type Options[K comparable] struct {
 	// it is reported, with its stack, and another worker takes its worker's place.
 	// 0 means 10 seconds.
 	Patience time.Duration
-	// Backoff is the wait after failures: see [Backoffs].
-	Backoff Backoffs
+	// Backoff is the wait after failures.
+	Backoff Backoff
 	// MaxAttempts parks a key that has failed so often in a row, until something
 	// that it depends on changes or [Controller.Add] is called for it. 0 means never.
 	MaxAttempts int
@@ -52,13 +52,6 @@ type Options[K comparable] struct {
 	// Remember is for how many keys [Controller.Explain] knows the last reconcile;
 	// 0 means 1,024.
 	Remember int
-}
-
-// Backoffs says how long a key waits after failures: Initial after the first,
-// doubled after each further one, at most Max, with jitter.
-type Backoffs struct {
-	Initial time.Duration // 0 means 5 ms
-	Max     time.Duration // 0 means 16 min 40 s, as in Kubernetes
 }
 
 func (o Options[K]) withDefaults() Options[K] {

@@ -165,12 +165,12 @@ func (y *yard) build(ctx context.Context, key store.Key) reconcile.Result {
 		return reconcile.Done()
 	}
 	if err != nil {
-		return reconcile.Backoff(err)
+		return reconcile.Retry(err)
 	}
 	have := 0
 	for b, err := range y.boats.List(ctx, store.ListOptions{Namespace: key.Namespace}) {
 		if err != nil {
-			return reconcile.Backoff(err)
+			return reconcile.Retry(err)
 		}
 		if strings.HasPrefix(b.Name, key.Name+"-") {
 			have++
@@ -180,7 +180,7 @@ func (y *yard) build(ctx context.Context, key store.Key) reconcile.Result {
 		b := &boat{Meta: store.Meta{Namespace: key.Namespace, Name: fmt.Sprintf("%s-%d", key.Name, have)}}
 		b.OwnerReferences = []store.OwnerReference{{APIVersion: "sea.example/v1", Kind: "Fleet", Name: f.Name, UID: f.UID, Controller: new(true)}}
 		if _, err := y.boats.Create(ctx, b); err != nil {
-			return reconcile.Backoff(err)
+			return reconcile.Retry(err)
 		}
 	}
 	_, err = y.fleets.Patch(ctx, key, func(f *fleet) error { f.Status.Boats = have; return nil })
@@ -223,17 +223,17 @@ func TestResults(t *testing.T) {
 	broken := errors.New("broken")
 	results := map[string]reconcile.Result{
 		"done":     reconcile.Done(),
-		"after":    reconcile.After(time.Minute),
-		"backoff":  reconcile.Backoff(broken),
-		"terminal": reconcile.Terminal(broken),
+		"again":    reconcile.Again(time.Minute),
+		"retry":    reconcile.Retry(broken),
+		"parked":   reconcile.Park(broken),
 		"zero":     {},
-		"nil":      reconcile.Backoff(nil),
+		"nil":      reconcile.Retry(nil),
 		"ok":       reconcile.OK(nil),
-		"conflict": reconcile.Backoff(fmt.Errorf("a reason: %w", store.ErrConflict)),
+		"conflict": reconcile.Retry(fmt.Errorf("a reason: %w", store.ErrConflict)),
 	}
 	inYard(t, reconcile.ManagerOptions{}, func(y *yard) {
 		c := y.add("fleet", func(_ context.Context, key store.Key) reconcile.Result { return results[key.Name] },
-			reconcile.Options[store.Key]{Backoff: reconcile.Backoffs{Initial: time.Second, Max: time.Second}}, reconcile.For(y.fleets))
+			reconcile.Options[store.Key]{Backoff: reconcile.Backoff{Initial: time.Second, Max: time.Second}}, reconcile.For(y.fleets))
 		y.run()
 		for name := range results {
 			y.newFleet(name, 0)
@@ -245,11 +245,11 @@ func TestResults(t *testing.T) {
 		}{
 			"done":     {reconcile.OutcomeDone, 1, 1},
 			"ok":       {reconcile.OutcomeDone, 1, 1},
-			"after":    {reconcile.OutcomeAfter, 11, 11},
-			"backoff":  {reconcile.OutcomeBackoff, 300, 1200},
-			"zero":     {reconcile.OutcomeBackoff, 300, 1200},
-			"nil":      {reconcile.OutcomeBackoff, 300, 1200},
-			"terminal": {reconcile.OutcomeTerminal, 1, 1},
+			"again":    {reconcile.OutcomeAgain, 11, 11},
+			"retry":    {reconcile.OutcomeRetry, 300, 1200},
+			"zero":     {reconcile.OutcomeRetry, 300, 1200},
+			"nil":      {reconcile.OutcomeRetry, 300, 1200},
+			"parked":   {reconcile.OutcomeParked, 1, 1},
 			"conflict": {reconcile.OutcomeConflict, 300, 1_000_000},
 		}
 		for name, tt := range tests {
@@ -263,15 +263,15 @@ func TestResults(t *testing.T) {
 			}
 		}
 		// A change, and nothing else, brings back what ended for good.
-		y.patchFleet("terminal", func(f *fleet) { f.Spec.Boats = 1 })
+		y.patchFleet("parked", func(f *fleet) { f.Spec.Boats = 1 })
 		synctest.Wait()
-		if n := len(y.runs("sea/terminal")); n != 2 {
-			t.Errorf("terminal: ran %d times after a change, want 2", n)
+		if n := len(y.runs("sea/parked")); n != 2 {
+			t.Errorf("parked: ran %d times after a change, want 2", n)
 		}
-		c.Add(sea("terminal"))
+		c.Add(sea("parked"))
 		synctest.Wait()
-		if n := len(y.runs("sea/terminal")); n != 3 {
-			t.Errorf("terminal: ran %d times after Add, want 3", n)
+		if n := len(y.runs("sea/parked")); n != 3 {
+			t.Errorf("parked: ran %d times after Add, want 3", n)
 		}
 	})
 }
@@ -282,15 +282,15 @@ func TestAReconcileSeesItsOwnWritesAndOneState(t *testing.T) {
 		y.add("fleet", func(ctx context.Context, key store.Key) reconcile.Result {
 			f, err := y.fleets.Get(ctx, key)
 			if err != nil {
-				return reconcile.Backoff(err)
+				return reconcile.Retry(err)
 			}
 			// Somebody else writes both kinds meanwhile: not to be seen.
 			outside := context.Background()
 			if _, err := y.fleets.Patch(outside, key, func(f *fleet) error { f.Spec.Colour += "x"; return nil }); err != nil {
-				return reconcile.Backoff(err)
+				return reconcile.Retry(err)
 			}
 			if _, err := y.boats.Create(outside, &boat{Meta: store.Meta{Namespace: "sea", Name: fmt.Sprintf("stray-%d", runs.Load())}}); err != nil {
-				return reconcile.Backoff(err)
+				return reconcile.Retry(err)
 			}
 			again, err := y.fleets.Get(ctx, key)
 			if err != nil || again != f {
@@ -306,7 +306,7 @@ func TestAReconcileSeesItsOwnWritesAndOneState(t *testing.T) {
 			// What it writes itself it sees at once, with all that came before.
 			own := fmt.Sprintf("own-%d", runs.Load())
 			if _, err := y.boats.Create(ctx, &boat{Meta: store.Meta{Namespace: "sea", Name: own}}); err != nil {
-				return reconcile.Backoff(err)
+				return reconcile.Retry(err)
 			}
 			if _, err := y.boats.Get(ctx, sea(own)); err != nil {
 				t.Errorf("its own write: %v", err)
@@ -317,7 +317,7 @@ func TestAReconcileSeesItsOwnWritesAndOneState(t *testing.T) {
 			if runs.Add(1) == 3 {
 				return reconcile.Done()
 			}
-			return reconcile.After(0)
+			return reconcile.Again(0)
 		}, reconcile.Options[store.Key]{}, reconcile.For(y.fleets, reconcile.Not(func(reconcile.Change[*fleet]) bool { return false })))
 		y.newFleet("one", 0)
 		y.run()
@@ -541,7 +541,7 @@ func TestStopIsGraceful(t *testing.T) {
 				return reconcile.OK(ctx.Err())
 			}
 			<-ctx.Done()
-			return reconcile.Backoff(context.Cause(ctx))
+			return reconcile.Retry(context.Cause(ctx))
 		}, reconcile.Options[store.Key]{Workers: 2}, reconcile.For(y.fleets))
 		y.run()
 		y.newFleet("quick", 0)
@@ -718,7 +718,7 @@ func TestBadControllers(t *testing.T) {
 			{"x", f, options{MaxAttempts: -1}, nil, "attempts"},
 			{"x", f, options{Resync: -1}, nil, "resync"},
 			{"x", f, options{Remember: -1}, nil, "remember"},
-			{"x", f, options{Backoff: reconcile.Backoffs{Initial: -1}}, nil, "back-off"},
+			{"x", f, options{Backoff: reconcile.Backoff{Initial: -1}}, nil, "back-off"},
 			{"x", f, options{After: []reconcile.Waiter{nil}}, nil, "nil controller"},
 			{"x", f, options{}, []reconcile.Trigger[store.Key]{{}}, "zero value"},
 			{"x", f, options{}, []reconcile.Trigger[store.Key]{reconcile.For(raw)}, "not bound to this manager's store"},

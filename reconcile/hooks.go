@@ -30,13 +30,12 @@ type Outcome string
 // The outcomes.
 const (
 	OutcomeDone     Outcome = "done"
-	OutcomeAfter    Outcome = "after"
-	OutcomeConflict Outcome = "conflict" // Backoff of a store.ErrConflict: retried, no failure
-	OutcomeBackoff  Outcome = "backoff"
-	OutcomeParked   Outcome = "parked" // the last of Options.MaxAttempts failed
-	OutcomeTerminal Outcome = "terminal"
-	OutcomePanic    Outcome = "panic" // as Backoff
-	OutcomeLost     Outcome = "lost"  // the right to work on the key was lost meanwhile
+	OutcomeAgain    Outcome = "again"
+	OutcomeConflict Outcome = "conflict" // a store.ErrConflict: retried, no failure
+	OutcomeRetry    Outcome = "retry"
+	OutcomePanic    Outcome = "panic"  // retried
+	OutcomeParked   Outcome = "parked" // by Park, or as the last of Options.MaxAttempts
+	OutcomeLost     Outcome = "lost"   // failed, and the right to work on the key was lost meanwhile
 )
 
 // Reconciled describes a finished reconcile.

@@ -224,7 +224,7 @@ func (c *Controller[K]) call(ctx context.Context, key K) (result Result) {
 		return nil
 	})
 	if err != nil {
-		return Backoff(err)
+		return Retry(err)
 	}
 	return result
 }
@@ -236,19 +236,19 @@ func (c *Controller[K]) finish(key K, result Result, lost bool) Outcome {
 		return OutcomeLost
 	}
 	switch result.verdict {
-	case done:
-		c.queue.Forget(key)
+	case isDone:
 		c.queue.Done(key)
 		return OutcomeDone
-	case after:
+	case isAgain:
 		c.queue.Again(key, result.after)
-		return OutcomeAfter
-	case terminal:
+		return OutcomeAgain
+	case isPark:
 		c.queue.Park(key, result.err)
-		return OutcomeTerminal
+		return OutcomeParked
 	}
 	if errors.Is(result.err, store.ErrConflict) {
-		c.queue.RetryUncounted(key)
+		c.queue.AddRateLimited(key)
+		c.queue.Done(key)
 		return OutcomeConflict
 	}
 	if errors.Is(result.err, store.ErrTooOld) {
@@ -262,12 +262,11 @@ func (c *Controller[K]) finish(key K, result Result, lost bool) Outcome {
 	case isPanic(result.err):
 		return OutcomePanic
 	}
-	return OutcomeBackoff
+	return OutcomeRetry
 }
 
 // drop ends the work on a key without a result.
 func (c *Controller[K]) drop(key K) {
-	c.queue.Forget(key)
 	c.queue.Done(key)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -299,9 +298,9 @@ func (c *Controller[K]) tell(r Reconciled, loop int) {
 func (c *Controller[K]) log(r Reconciled) {
 	level := slog.LevelDebug
 	switch r.Outcome {
-	case OutcomeBackoff:
+	case OutcomeRetry:
 		level = slog.LevelWarn
-	case OutcomeParked, OutcomeTerminal, OutcomePanic:
+	case OutcomeParked, OutcomePanic:
 		level = slog.LevelError
 	}
 	if !c.m.log.Enabled(context.Background(), level) {

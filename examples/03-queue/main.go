@@ -17,7 +17,7 @@ import (
 func main() {
 	ctx := context.Background()
 	queue := reconcile.NewQueue(reconcile.QueueOptions[string]{
-		Backoff:     reconcile.Backoffs{Initial: time.Millisecond, Max: time.Second},
+		Backoff:     reconcile.Backoff{Initial: time.Millisecond, Max: time.Second},
 		MaxAttempts: 3,
 	})
 	queue.Add("argo")

@@ -43,24 +43,24 @@ func (y *yard) reconcile(ctx context.Context, key store.Key) reconcile.Result {
 		return reconcile.Done()
 	}
 	if err != nil {
-		return reconcile.Backoff(err)
+		return reconcile.Retry(err)
 	}
 	ships, err := y.ships.Page(ctx, store.ListOptions{Namespace: key.Namespace})
 	if err != nil {
-		return reconcile.Backoff(err)
+		return reconcile.Retry(err)
 	}
 	for n := len(ships.Items); n < fleet.Ships; n++ {
 		ship := &Ship{Meta: store.Meta{Namespace: key.Namespace, Name: fmt.Sprintf("%s-%d", fleet.Name, n+1)}}
 		if err := reconcile.SetController(y.ships, ship, y.fleets, fleet); err != nil {
-			return reconcile.Terminal(err)
+			return reconcile.Park(err)
 		}
 		if _, err := y.ships.Create(ctx, ship); err != nil {
-			return reconcile.Backoff(err)
+			return reconcile.Retry(err)
 		}
 	}
 	for n := len(ships.Items); n > fleet.Ships; n-- {
 		if _, err := y.ships.Delete(ctx, store.KeyOf(ships.Items[n-1])); err != nil {
-			return reconcile.Backoff(err)
+			return reconcile.Retry(err)
 		}
 	}
 	return reconcile.Done()

@@ -47,27 +47,27 @@ func (k kinds) deployment(ctx context.Context, key store.Key) reconcile.Result {
 	if errors.Is(err, store.ErrNotFound) {
 		return reconcile.Done()
 	} else if err != nil {
-		return reconcile.Backoff(err)
+		return reconcile.Retry(err)
 	}
 	want := &ReplicaSet{Meta: store.Meta{Namespace: d.Namespace, Name: d.Name + "-" + d.Image}, Replicas: d.Replicas, Image: d.Image}
 	if err := reconcile.SetController(k.replicaSets, want, k.deployments, d); err != nil {
-		return reconcile.Terminal(err)
+		return reconcile.Park(err)
 	}
 	if _, err := k.replicaSets.Create(ctx, want); errors.Is(err, store.ErrAlreadyExists) {
 		_, err = k.replicaSets.Patch(ctx, store.KeyOf(want), func(r *ReplicaSet) error { r.Replicas = d.Replicas; return nil })
 		if err != nil {
-			return reconcile.Backoff(err)
+			return reconcile.Retry(err)
 		}
 	} else if err != nil {
-		return reconcile.Backoff(err)
+		return reconcile.Retry(err)
 	}
 	for r, err := range k.replicaSets.List(ctx, store.ListOptions{Namespace: d.Namespace}) {
 		if err != nil {
-			return reconcile.Backoff(err)
+			return reconcile.Retry(err)
 		}
 		if r.Name != want.Name && r.Replicas > 0 && reconcile.IsControlledBy(k.replicaSets, r, k.deployments, d) {
 			if _, err := k.replicaSets.Patch(ctx, store.KeyOf(r), func(r *ReplicaSet) error { r.Replicas = 0; return nil }); err != nil {
-				return reconcile.Backoff(err)
+				return reconcile.Retry(err)
 			}
 		}
 	}
@@ -81,24 +81,24 @@ func (k kinds) replicaSet(ctx context.Context, key store.Key) reconcile.Result {
 	if errors.Is(err, store.ErrNotFound) {
 		return reconcile.Done()
 	} else if err != nil {
-		return reconcile.Backoff(err)
+		return reconcile.Retry(err)
 	}
 	pods, err := k.pods.Page(ctx, store.ListOptions{Namespace: r.Namespace, Fields: podsByOwner.Is(r.Name)})
 	if err != nil {
-		return reconcile.Backoff(err)
+		return reconcile.Retry(err)
 	}
 	for range r.Replicas - len(pods.Items) {
 		p := &Pod{Meta: store.Meta{Namespace: r.Namespace, GenerateName: r.Name + "-"}, Image: r.Image, Owner: r.Name}
 		if err := reconcile.SetController(k.pods, p, k.replicaSets, r); err != nil {
-			return reconcile.Terminal(err)
+			return reconcile.Park(err)
 		}
 		if _, err := k.pods.Create(ctx, p); err != nil {
-			return reconcile.Backoff(err)
+			return reconcile.Retry(err)
 		}
 	}
 	for n := len(pods.Items); n > r.Replicas; n-- {
 		if _, err := k.pods.Delete(ctx, store.KeyOf(pods.Items[n-1])); err != nil && !errors.Is(err, store.ErrNotFound) {
-			return reconcile.Backoff(err)
+			return reconcile.Retry(err)
 		}
 	}
 	return reconcile.Done()
@@ -121,16 +121,16 @@ func (k kinds) place(ctx context.Context, key store.Key) reconcile.Result {
 	if errors.Is(err, store.ErrNotFound) || err == nil && p.Node != "" {
 		return reconcile.Done()
 	} else if err != nil {
-		return reconcile.Backoff(err)
+		return reconcile.Retry(err)
 	}
 	best, fewest := "", 0
 	for n, err := range k.nodes.List(ctx) {
 		if err != nil {
-			return reconcile.Backoff(err)
+			return reconcile.Retry(err)
 		}
 		on, err := k.pods.Page(ctx, store.ListOptions{Fields: podsByNode.Is(n.Name)})
 		if err != nil {
-			return reconcile.Backoff(err)
+			return reconcile.Retry(err)
 		}
 		if n.Ready && (best == "" || len(on.Items) < fewest) {
 			best, fewest = n.Name, len(on.Items)
@@ -150,23 +150,23 @@ func (k kinds) nodeLife(ctx context.Context, key store.Key) reconcile.Result {
 	if errors.Is(err, store.ErrNotFound) {
 		return reconcile.Done()
 	} else if err != nil {
-		return reconcile.Backoff(err)
+		return reconcile.Retry(err)
 	}
 	silent := time.Since(n.Alive.Time)
 	ready := silent < grace
 	if _, err := k.nodes.Patch(ctx, key, func(n *Node) error { n.Ready = ready; return nil }); err != nil {
-		return reconcile.Backoff(err)
+		return reconcile.Retry(err)
 	}
 	if ready {
-		return reconcile.After(grace - silent)
+		return reconcile.Again(grace - silent)
 	}
 	pods, err := k.pods.Page(ctx, store.ListOptions{Fields: podsByNode.Is(n.Name)})
 	if err != nil {
-		return reconcile.Backoff(err)
+		return reconcile.Retry(err)
 	}
 	for _, p := range pods.Items {
 		if _, err := k.pods.Delete(ctx, store.KeyOf(p)); err != nil && !errors.Is(err, store.ErrNotFound) {
-			return reconcile.Backoff(fmt.Errorf("evict %s: %w", p.Name, err))
+			return reconcile.Retry(fmt.Errorf("evict %s: %w", p.Name, err))
 		}
 	}
 	return reconcile.Done()

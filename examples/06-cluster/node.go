@@ -47,9 +47,9 @@ func (a *agent) heartbeat(ctx context.Context, key store.Key) reconcile.Result {
 		_, err = a.nodes.Create(ctx, &Node{Meta: store.Meta{Name: key.Name}, Alive: alive})
 	}
 	if err != nil {
-		return reconcile.Backoff(err)
+		return reconcile.Retry(err)
 	}
-	return reconcile.After(grace / 4)
+	return reconcile.Again(grace / 4)
 }
 
 // pod runs a pod. One worker calls it, so started needs no lock.
@@ -59,7 +59,7 @@ func (a *agent) pod(ctx context.Context, key store.Key) reconcile.Result {
 		delete(a.started, key)
 		return reconcile.Done()
 	} else if err != nil {
-		return reconcile.Backoff(err)
+		return reconcile.Retry(err)
 	}
 	begun, ok := a.started[key]
 	if !ok {
@@ -67,11 +67,8 @@ func (a *agent) pod(ctx context.Context, key store.Key) reconcile.Result {
 		a.started[key] = begun
 	}
 	if wait := startup - time.Since(begun); wait > 0 {
-		return reconcile.After(wait)
+		return reconcile.Again(wait)
 	}
 	_, err = a.pods.Patch(ctx, key, func(p *Pod) error { p.Running = true; return nil })
-	if p.Running {
-		return reconcile.Done()
-	}
 	return reconcile.OK(err)
 }

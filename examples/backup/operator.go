@@ -98,29 +98,29 @@ func (o *operator) schedule(ctx context.Context, key store.Key) reconcile.Result
 	if errors.Is(err, store.ErrNotFound) {
 		return reconcile.Done()
 	} else if err != nil {
-		return reconcile.Backoff(err)
+		return reconcile.Retry(err)
 	}
 	every := time.Duration(s.Spec.Minutes) * time.Minute
 	due := time.Now().Truncate(every)
 	b := &Backup{Meta: store.Meta{Namespace: s.Namespace, Name: s.Name + due.UTC().Format("-20060102-1504")}}
 	b.Spec.Schedule, b.Spec.Service = s.Name, s.Spec.Service
 	if err := reconcile.SetController(o.backups, b, o.schedules, s); err != nil {
-		return reconcile.Terminal(err)
+		return reconcile.Park(err)
 	}
 	if !s.Spec.Suspend {
 		if _, err := o.backups.Create(ctx, b); err != nil && !errors.Is(err, store.ErrAlreadyExists) {
-			return reconcile.Backoff(err)
+			return reconcile.Retry(err)
 		}
 	}
 	page, err := o.backups.Page(ctx, store.ListOptions{Namespace: s.Namespace, Fields: bySchedule.Is(s.Name)})
 	if err != nil {
-		return reconcile.Backoff(err)
+		return reconcile.Retry(err)
 	}
 	last, ready := "", reconcile.Condition{Type: "Ready", Status: reconcile.ConditionTrue, Reason: "UpToDate", Message: "the latest backup is in the vault", ObservedGeneration: s.Generation}
 	for i, b := range page.Items { // by name, so the oldest first
 		if len(page.Items)-i > s.Spec.Keep {
 			if _, err := o.backups.Delete(ctx, store.KeyOf(b)); err != nil && !errors.Is(err, store.ErrNotFound) {
-				return reconcile.Backoff(err)
+				return reconcile.Retry(err)
 			}
 		} else if b.Status.Done {
 			last = b.Name
@@ -134,9 +134,9 @@ func (o *operator) schedule(ctx context.Context, key store.Key) reconcile.Result
 		return err
 	})
 	if err != nil {
-		return reconcile.Backoff(err)
+		return reconcile.Retry(err)
 	}
-	return reconcile.After(time.Until(due.Add(every)))
+	return reconcile.Again(time.Until(due.Add(every)))
 }
 
 // backup puts one copy into the vault, and takes it out again at the end.
@@ -145,7 +145,7 @@ func (o *operator) backup(ctx context.Context, key store.Key) reconcile.Result {
 	if errors.Is(err, store.ErrNotFound) {
 		return reconcile.Done()
 	} else if err != nil {
-		return reconcile.Backoff(err)
+		return reconcile.Retry(err)
 	}
 	b, deleted, err := reconcile.Finalize(ctx, o.backups, b, finalizer, func(ctx context.Context, b *Backup) error {
 		return o.vault.Remove(ctx, key.String())
@@ -155,10 +155,10 @@ func (o *operator) backup(ctx context.Context, key store.Key) reconcile.Result {
 	}
 	data, err := o.services.Dump(ctx, b.Spec.Service)
 	if err != nil {
-		return reconcile.Backoff(err)
+		return reconcile.Retry(err)
 	}
 	if err := o.vault.Put(ctx, key.String(), data); err != nil {
-		return reconcile.Backoff(err)
+		return reconcile.Retry(err)
 	}
 	_, err = o.backups.Patch(ctx, key, func(b *Backup) error {
 		b.Status.Done, b.Status.Bytes = true, len(data)

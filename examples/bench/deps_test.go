@@ -1,8 +1,9 @@
 package bench
+
 import (
- _ "k8s.io/client-go/util/workqueue"
- _ "k8s.io/client-go/tools/cache"
- _ "sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
- _ "sigs.k8s.io/controller-runtime/pkg/cache"
- _ "github.com/slipway-dev/slipway/store"
+	_ "github.com/slipway-dev/slipway/store"
+	_ "k8s.io/client-go/tools/cache"
+	_ "k8s.io/client-go/util/workqueue"
+	_ "sigs.k8s.io/controller-runtime/pkg/cache"
+	_ "sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 )

@@ -39,7 +39,7 @@ func TestMetricsOfAManager(t *testing.T) {
 		}
 		_, err = reconcile.New(m, "paint", func(ctx context.Context, key store.Key) reconcile.Result {
 			if key.Name == "wreck" {
-				return reconcile.Terminal(errors.New("nothing to paint"))
+				return reconcile.Park(errors.New("nothing to paint"))
 			}
 			_, err := boats.Patch(ctx, key, func(b *boat) error { b.Painted = true; return nil })
 			return reconcile.OK(err)
@@ -72,7 +72,7 @@ slipway_queue_keys{controller="paint",state="waiting"} 0
 # HELP slipway_reconcile_total Finished reconciles.
 # TYPE slipway_reconcile_total counter
 slipway_reconcile_total{controller="paint",outcome="done"} 2
-slipway_reconcile_total{controller="paint",outcome="terminal"} 1
+slipway_reconcile_total{controller="paint",outcome="parked"} 1
 # HELP slipway_reconcile_writes_total Writes of reconciles.
 # TYPE slipway_reconcile_writes_total counter
 slipway_reconcile_writes_total{controller="paint",kind="Boat"} 1
