@@ -27,16 +27,16 @@ func BenchmarkReconcile(b *testing.B) {
 }
 
 // benchController runs a controller over n fleets and returns their handle.
-func benchController(b *testing.B, n int, workers int, f func(context.Context, *store.Handle[*fleet], store.Key) reconcile.Result) *store.Handle[*fleet] {
+func benchController(b *testing.B, n int, workers int, f func(context.Context, *store.Handle[*convoy], store.Key) reconcile.Result) *store.Handle[*convoy] {
 	b.Helper()
 	st := memory.New(memory.Options{Mutations: store.DetectNever})
 	m := reconcile.NewManager(st, reconcile.ManagerOptions{})
-	fleets, err := store.Register(m.Store(), store.Kind[*fleet]{Name: "Fleet"})
+	fleets, err := store.Register(m.Store(), store.Kind[*convoy]{Name: "Fleet"})
 	if err != nil {
 		b.Fatal(err)
 	}
 	for i := range n {
-		if _, err := fleets.Create(b.Context(), &fleet{Meta: store.Meta{Namespace: "sea", Name: fmt.Sprintf("f-%05d", i)}}); err != nil {
+		if _, err := fleets.Create(b.Context(), &convoy{Meta: store.Meta{Namespace: "sea", Name: fmt.Sprintf("f-%05d", i)}}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -64,7 +64,7 @@ func benchController(b *testing.B, n int, workers int, f func(context.Context, *
 func benchLatency(b *testing.B) {
 	reconciled := make(chan time.Time, 1)
 	var armed atomic.Bool
-	fleets := benchController(b, 1000, 1, func(ctx context.Context, fleets *store.Handle[*fleet], key store.Key) reconcile.Result {
+	fleets := benchController(b, 1000, 1, func(ctx context.Context, fleets *store.Handle[*convoy], key store.Key) reconcile.Result {
 		_, err := fleets.Get(ctx, key)
 		if armed.CompareAndSwap(true, false) {
 			reconciled <- time.Now()
@@ -77,7 +77,7 @@ func benchLatency(b *testing.B) {
 	for b.Loop() {
 		armed.Store(true)
 		begun := time.Now()
-		if _, err := fleets.Patch(context.Background(), key, func(f *fleet) error { f.Spec.Boats++; return nil }); err != nil {
+		if _, err := fleets.Patch(context.Background(), key, func(f *convoy) error { f.Spec.Boats++; return nil }); err != nil {
 			b.Fatal(err)
 		}
 		took = append(took, (<-reconciled).Sub(begun))
@@ -91,7 +91,7 @@ func benchLatency(b *testing.B) {
 func benchThroughput(b *testing.B) {
 	const keys = 10_000
 	var done atomic.Int64
-	fleets := benchController(b, keys, 8, func(ctx context.Context, fleets *store.Handle[*fleet], key store.Key) reconcile.Result {
+	fleets := benchController(b, keys, 8, func(ctx context.Context, fleets *store.Handle[*convoy], key store.Key) reconcile.Result {
 		f, err := fleets.Get(ctx, key)
 		if err != nil {
 			return reconcile.Retry(err)
@@ -99,7 +99,7 @@ func benchThroughput(b *testing.B) {
 		if f.Status.Boats == f.Spec.Boats {
 			return reconcile.Done()
 		}
-		_, err = fleets.Patch(ctx, key, func(f *fleet) error { f.Status.Boats = f.Spec.Boats; return nil })
+		_, err = fleets.Patch(ctx, key, func(f *convoy) error { f.Status.Boats = f.Spec.Boats; return nil })
 		if err == nil {
 			done.Add(1)
 		}
@@ -112,7 +112,7 @@ func benchThroughput(b *testing.B) {
 		done.Store(0)
 		for i := range keys {
 			key := store.NewKey("sea", fmt.Sprintf("f-%05d", i))
-			if _, err := fleets.Patch(context.Background(), key, func(f *fleet) error { f.Spec.Boats++; return nil }); err != nil {
+			if _, err := fleets.Patch(context.Background(), key, func(f *convoy) error { f.Spec.Boats++; return nil }); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -254,9 +254,8 @@ func (c *Controller[K]) ready() error {
 }
 
 func (c *Controller[K]) stats() Stats {
-	s := c.queue.sizes()
-	s.Controller, s.Blocked = c.name, c.ready()
-	return s
+	n := c.queue.Counts()
+	return Stats{Controller: c.name, Ready: n.Ready, Waiting: n.Waiting, Running: n.Running, Parked: n.Parked, Blocked: c.ready()}
 }
 
 // sources waits until each trigger has added what was there.

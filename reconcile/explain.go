@@ -47,7 +47,7 @@ func (e Explanation[K]) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s: ", e.Controller, keyString(e.Key))
 	if e.Queued {
-		fmt.Fprintf(&b, "%s\n", e.Queue)
+		fmt.Fprintf(&b, "%s\n", describe(e.Queue))
 	} else {
 		b.WriteString("at rest: nothing that it depends on has changed since the last run\n")
 	}
@@ -73,4 +73,33 @@ func (e Explanation[K]) String() string {
 		fmt.Fprintf(&b, "  it keeps itself busy: the last %d runs had no cause but its own writes\n", e.Loop)
 	}
 	return b.String()
+}
+
+// describe says in a line how a key stands in its queue.
+func describe[K comparable](s State[K]) string {
+	text := s.Phase.String() + " since " + s.Since.Format(time.RFC3339)
+	if !s.Until.IsZero() {
+		text += ", until " + s.Until.Format(time.RFC3339)
+	}
+	if s.Attempts > 0 {
+		text += fmt.Sprintf(", failed %d times in a row", s.Attempts)
+	}
+	if s.LastError != nil {
+		text += ", last with: " + s.LastError.Error()
+	}
+	causes := s.Causes
+	if s.Phase == PhaseRunning {
+		causes = s.Pending
+	}
+	for i, c := range causes {
+		sep := "; "
+		if i == 0 {
+			sep = ", because of: "
+			if s.Phase == PhaseRunning {
+				sep = ", and again because of: "
+			}
+		}
+		text += sep + c.String()
+	}
+	return text
 }

@@ -20,7 +20,7 @@ import (
 )
 
 func TestManagerRunsOnce(t *testing.T) {
-	inYard(t, reconcile.ManagerOptions{}, func(y *yard) {
+	inDock(t, reconcile.ManagerOptions{}, func(y *dock) {
 		if err := y.m.Ready(); err == nil {
 			t.Error("ready before it runs")
 		}
@@ -86,8 +86,8 @@ func TestAFailedSourceBlocksOnlyItsOwn(t *testing.T) {
 		var fail atomic.Bool
 		fail.Store(true)
 		m := reconcile.NewManager(deaf{st, store.KindName{Name: "Boat"}, &fail}, reconcile.ManagerOptions{})
-		fleets := register(t, m, store.Kind[*fleet]{Name: "Fleet", Version: "v1"})
-		boats := register(t, m, store.Kind[*boat]{Name: "Boat", Version: "v1"})
+		fleets := register(t, m, store.Kind[*convoy]{Name: "Fleet", Version: "v1"})
+		boats := register(t, m, store.Kind[*barge]{Name: "Boat", Version: "v1"})
 		var fleetRuns, boatRuns atomic.Int64
 		count := func(n *atomic.Int64) func(context.Context, store.Key) reconcile.Result {
 			return func(context.Context, store.Key) reconcile.Result { n.Add(1); return reconcile.Done() }
@@ -102,10 +102,10 @@ func TestAFailedSourceBlocksOnlyItsOwn(t *testing.T) {
 		ctx, stop := context.WithCancel(context.Background())
 		ended := make(chan error)
 		go func() { ended <- m.Run(ctx) }()
-		if _, err := fleets.Create(ctx, &fleet{Meta: store.Meta{Namespace: "sea", Name: "a"}}); err != nil {
+		if _, err := fleets.Create(ctx, &convoy{Meta: store.Meta{Namespace: "sea", Name: "a"}}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := boats.Create(ctx, &boat{Meta: store.Meta{Namespace: "sea", Name: "a"}}); err != nil {
+		if _, err := boats.Create(ctx, &barge{Meta: store.Meta{Namespace: "sea", Name: "a"}}); err != nil {
 			t.Fatal(err)
 		}
 		after(10 * time.Minute)
@@ -147,7 +147,7 @@ type replicas struct {
 func newReplicas(t *testing.T) *replicas {
 	t.Helper()
 	r := &replicas{t: t, store: memory.New(memory.Options{}), busy: map[string]string{}, runs: map[string]int{}, stops: map[string]func() error{}}
-	if _, err := store.Register(r.store, store.Kind[*fleet]{Name: "Fleet", Version: "v1"}); err != nil {
+	if _, err := store.Register(r.store, store.Kind[*convoy]{Name: "Fleet", Version: "v1"}); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -156,7 +156,7 @@ func newReplicas(t *testing.T) *replicas {
 func (r *replicas) start(name string, opts reconcile.ManagerOptions, work time.Duration) *reconcile.Manager {
 	r.t.Helper()
 	m := reconcile.NewManager(r.store, opts)
-	fleets, err := store.Lookup[*fleet](m.Store(), store.KindName{Name: "Fleet"})
+	fleets, err := store.Lookup[*convoy](m.Store(), store.KindName{Name: "Fleet"})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func (r *replicas) start(name string, opts reconcile.ManagerOptions, work time.D
 		r.runs[name]++
 		r.mu.Unlock()
 		time.Sleep(work)
-		_, err := fleets.Patch(ctx, key, func(f *fleet) error { f.Status.Boats = f.Spec.Boats; return nil })
+		_, err := fleets.Patch(ctx, key, func(f *convoy) error { f.Status.Boats = f.Spec.Boats; return nil })
 		r.mu.Lock()
 		delete(r.busy, key.Name)
 		r.mu.Unlock()
@@ -191,12 +191,12 @@ func (r *replicas) start(name string, opts reconcile.ManagerOptions, work time.D
 
 func (r *replicas) create(n int) {
 	r.t.Helper()
-	fleets, err := store.Lookup[*fleet](r.store, store.KindName{Name: "Fleet"})
+	fleets, err := store.Lookup[*convoy](r.store, store.KindName{Name: "Fleet"})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	for i := range n {
-		f := &fleet{Meta: store.Meta{Namespace: "sea", GenerateName: fmt.Sprintf("f-%d-", i)}}
+		f := &convoy{Meta: store.Meta{Namespace: "sea", GenerateName: fmt.Sprintf("f-%d-", i)}}
 		f.Spec.Boats = 1
 		if _, err := fleets.Create(r.t.Context(), f); err != nil {
 			r.t.Fatal(err)
@@ -207,7 +207,7 @@ func (r *replicas) create(n int) {
 // left returns how many fleets have not been worked on.
 func (r *replicas) left() (n int) {
 	r.t.Helper()
-	fleets, err := store.Lookup[*fleet](r.store, store.KindName{Name: "Fleet"})
+	fleets, err := store.Lookup[*convoy](r.store, store.KindName{Name: "Fleet"})
 	if err != nil {
 		r.t.Fatal(err)
 	}

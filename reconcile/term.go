@@ -44,8 +44,8 @@ func (t *term) wait() error {
 	return errors.Join(t.errs...)
 }
 
-// running is a manager that runs.
-type running struct {
+// managerRun is a manager that runs.
+type managerRun struct {
 	m       *Manager
 	elector *Elector
 	sharder *Sharder
@@ -55,8 +55,8 @@ type running struct {
 }
 
 // prepare checks the options and marks the manager as running.
-func (m *Manager) prepare() (*running, error) {
-	r := &running{m: m}
+func (m *Manager) prepare() (*managerRun, error) {
+	r := &managerRun{m: m}
 	var err error
 	switch {
 	case m.opts.Election != nil && m.opts.Sharding != nil:
@@ -78,7 +78,7 @@ func (m *Manager) prepare() (*running, error) {
 	return r, nil
 }
 
-func (r *running) run(ctx context.Context) error {
+func (r *managerRun) run(ctx context.Context) error {
 	m := r.m
 	r.ctx = ctx
 	r.always = &term{m: m, ctx: ctx, own: everyKey{}}
@@ -138,7 +138,7 @@ func (r *running) run(ctx context.Context) error {
 
 // begin starts a controller in the term that it belongs to. The caller holds
 // m.mu.
-func (r *running) begin(c controller) {
+func (r *managerRun) begin(c controller) {
 	switch {
 	case c.everyReplica():
 		r.always.start(c)
@@ -150,7 +150,7 @@ func (r *running) begin(c controller) {
 }
 
 // work starts the controllers that need the right to work.
-func (r *running) work(ctx context.Context, own Ownership) {
+func (r *managerRun) work(ctx context.Context, own Ownership) {
 	r.m.mu.Lock()
 	defer r.m.mu.Unlock()
 	r.lead = &term{m: r.m, ctx: ctx, own: own}
@@ -163,7 +163,7 @@ func (r *running) work(ctx context.Context, own Ownership) {
 
 // endWork waits for the controllers that work was called for, whose context has
 // ended.
-func (r *running) endWork() error {
+func (r *managerRun) endWork() error {
 	r.m.mu.Lock()
 	lead := r.lead
 	r.lead = nil // none is added from here on
@@ -175,7 +175,7 @@ func (r *running) endWork() error {
 }
 
 // campaign works whenever this replica leads, until the manager stops.
-func (r *running) campaign(claim context.Context, stop func()) error {
+func (r *managerRun) campaign(claim context.Context, stop func()) error {
 	name := r.m.opts.Election.Name
 	var stuck error
 	err := r.elector.Run(claim, func(leads context.Context, t Term) error {
@@ -203,7 +203,7 @@ func (r *running) campaign(claim context.Context, stop func()) error {
 }
 
 // share works on this replica's share of the keys, until the claim ends.
-func (r *running) share(claim context.Context) error {
+func (r *managerRun) share(claim context.Context) error {
 	name := r.m.opts.Sharding.Name
 	r.work(r.ctx, r.sharder)
 	r.m.leading(name, true)

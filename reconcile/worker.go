@@ -104,8 +104,8 @@ func (c *Controller[K]) started(ctx context.Context) error {
 	if c.opts.Start == nil {
 		return nil
 	}
-	wait := newBackoff(time.Second, time.Minute)
-	for {
+	wait := Backoff{Initial: time.Second, Max: time.Minute}
+	for failures := 1; ; failures++ {
 		c.setBlocked(errors.New("Options.Start has not returned"))
 		err := c.guard(func() error { return c.opts.Start(ctx) })
 		if err == nil {
@@ -114,7 +114,7 @@ func (c *Controller[K]) started(ctx context.Context) error {
 		c.setBlocked(fmt.Errorf("Options.Start failed: %w", err))
 		c.report("Options.Start failed and will be tried again", err)
 		select {
-		case <-time.After(wait.NextBackOff()):
+		case <-time.After(wait.after(failures)):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
