@@ -75,7 +75,7 @@ func (l *limiter) after(now int64, attempts int) int64 {
 	d := l.backoff.after(attempts)
 	random := float64(l.random.Uint64()>>11) / (1 << 53)
 	d -= time.Duration(float64(d) * jitter * random)
-	return max(after(now, d), l.bucket.take(now))
+	return max(dueAt(now, d), l.bucket.take(now))
 }
 
 // A bucket is a token bucket in its form as a schedule (the generic cell rate

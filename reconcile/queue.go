@@ -231,7 +231,7 @@ func (q *Queue[K]) add(key K, when when, d time.Duration, add []AddOptions) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.agenda.advance(now)
-	q.agenda.add(key, hash, tenant, when, after(now, d), &o)
+	q.agenda.add(key, hash, tenant, when, dueAt(now, d), &o)
 	q.wake()
 }
 
@@ -277,8 +277,8 @@ func (q *Queue[K]) now() int64 { return int64(time.Since(q.base)) }
 // never is a time that does not come.
 const never = math.MaxInt64
 
-// after returns the time at d from now; if that is too far for a clock, never.
-func after(now int64, d time.Duration) int64 {
+// dueAt returns the time at d from now; if that is too far for a clock, never.
+func dueAt(now int64, d time.Duration) int64 {
 	if d <= 0 {
 		return now
 	}

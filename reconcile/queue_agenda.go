@@ -216,7 +216,7 @@ func (a *agenda[K]) repeat(e *entry[K], d time.Duration) {
 	if !a.closed {
 		a.prioritise(e, PriorityNormal)
 		e.flags |= repeated
-		a.schedule(e, notLater, after(a.now, d))
+		a.schedule(e, notLater, dueAt(a.now, d))
 	}
 	a.release(e)
 }
