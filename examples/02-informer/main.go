@@ -34,10 +34,17 @@ func main() {
 
 	// An informer lists, watches, and begins again after errors.
 	informer := watch.New(ships, watch.Options[*Ship]{})
+	arrived, sunk := make(chan struct{}), make(chan struct{})
 	registration := informer.Handle(watch.Handler[*Ship]{
 		Add:    func(s *Ship, initial bool) { fmt.Printf("%s is in %s (initial: %t)\n", s.Name, s.Port, initial) },
-		Update: func(old, new *Ship) { fmt.Printf("%s went from %s to %s\n", new.Name, old.Port, new.Port) },
-		Delete: func(last *Ship) { fmt.Printf("%s was last seen in %s\n", last.Name, last.Port) },
+		Update: func(old, new *Ship) {
+			fmt.Printf("%s went from %s to %s\n", new.Name, old.Port, new.Port)
+			close(arrived)
+		},
+		Delete: func(last *Ship) {
+			fmt.Printf("%s was last seen in %s\n", last.Name, last.Port)
+			close(sunk)
+		},
 	})
 	ended := make(chan error)
 	go func() { ended <- informer.Run(ctx) }()
@@ -46,15 +53,16 @@ func main() {
 	must(ships.Create(ctx, &Ship{Meta: store.Meta{Namespace: "baltic", Name: "vasa"}, Port: "Riga"}))
 	moved := must(ships.Patch(ctx, store.NewKey("baltic", "argo"), func(s *Ship) error { s.Port = "Turku"; return nil }))
 
-	// A cache can be asked to be as new as a write.
+	// Handlers run beside the program. The cache can be asked to be as new as a write.
+	<-arrived
 	check(informer.WaitFor(ctx, must(store.RevisionOf(moved))))
 	for s, err := range informer.List(store.ListOptions{Fields: byPort.Is("Turku")}) {
 		check(err)
 		fmt.Println("in Turku:", s.Name)
 	}
 	must(ships.Delete(ctx, store.KeyOf(moved)))
+	<-sunk
 
-	registration.Drain(ctx)
 	stop()
 	check(<-ended)
 }

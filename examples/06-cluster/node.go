@@ -41,7 +41,7 @@ func addAgent(m *reconcile.Manager, name string) error {
 
 // heartbeat says that the node is alive.
 func (a *agent) heartbeat(ctx context.Context, key store.Key) reconcile.Result {
-	alive := store.Now()
+	alive := store.Time{Time: time.Now()}
 	_, err := a.nodes.Patch(ctx, key, func(n *Node) error { n.Alive = alive; return nil })
 	if errors.Is(err, store.ErrNotFound) {
 		_, err = a.nodes.Create(ctx, &Node{Meta: store.Meta{Name: key.Name}, Alive: alive})
@@ -54,7 +54,7 @@ func (a *agent) heartbeat(ctx context.Context, key store.Key) reconcile.Result {
 
 // pod runs a pod. One worker calls it, so started needs no lock.
 func (a *agent) pod(ctx context.Context, key store.Key) reconcile.Result {
-	p, err := a.pods.Get(ctx, key)
+	_, err := a.pods.Get(ctx, key)
 	if errors.Is(err, store.ErrNotFound) {
 		delete(a.started, key)
 		return reconcile.Done()
