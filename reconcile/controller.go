@@ -80,8 +80,6 @@ func (o *Options[K]) check() error {
 		return fmt.Errorf("%d workers: want 1 or more, or 0 for 1", o.Workers)
 	case o.Patience < 0:
 		return fmt.Errorf("patience %v: want a positive duration, or 0 for 10 s", o.Patience)
-	case o.Backoff.Initial < 0 || o.Backoff.Max < 0:
-		return fmt.Errorf("back-off from %v to %v: want positive durations, or 0 for the defaults", o.Backoff.Initial, o.Backoff.Max)
 	case o.MaxAttempts < 0:
 		return fmt.Errorf("at most %d attempts: want 1 or more, or 0 for any number", o.MaxAttempts)
 	case o.Resync < 0:
@@ -91,7 +89,7 @@ func (o *Options[K]) check() error {
 	case slices.Contains(o.After, nil):
 		return errors.New("After has a nil controller")
 	}
-	return nil
+	return new(o.Backoff).complete()
 }
 
 // Controller calls a function for each key that may need it: see [New].
@@ -108,7 +106,7 @@ type Controller[K comparable] struct {
 	triggers []*attached[K]
 	blocked  error // what the controller waits for before it works; nil when it works
 	written  watch.Versions
-	own      ownWrites
+	own      ownWrites[K]
 	lasting  map[K]bool // the keys whose last run the history window overtook
 	last     lastRuns[K]
 	running  map[K]*activity
@@ -141,15 +139,15 @@ func New[K comparable](m *Manager, name string, f func(context.Context, K) Resul
 	opts = opts.withDefaults()
 	c := &Controller[K]{
 		m: m, name: name, f: f, opts: opts,
-		queue:   NewQueue(queueOptions(opts)),
-		settled: make(chan struct{}),
+				settled: make(chan struct{}),
 		blocked: errNotRunning,
 		written: watch.Versions{},
-		own:     newOwnWrites(),
+		own:     newOwnWrites[K](),
 		lasting: map[K]bool{},
 		last:    newLastRuns[K](opts.Remember),
 		running: map[K]*activity{},
 	}
+	c.queue = NewQueue(c.queueOptions())
 	for _, t := range triggers {
 		if _, err := c.AddTrigger(t); err != nil {
 			c.detach()
@@ -292,8 +290,8 @@ func (c *Controller[K]) report(msg string, err error, args ...any) {
 	c.m.log.Error(msg, append([]any{"controller", c.name, "error", err}, args...)...)
 }
 
-func queueOptions[K comparable](o Options[K]) QueueOptions[K] {
-	return QueueOptions[K]{Backoff: o.Backoff, MaxAttempts: o.MaxAttempts, Tenant: o.Tenant}
+func (c *Controller[K]) queueOptions() QueueOptions[K] {
+	return QueueOptions[K]{Backoff: c.opts.Backoff, MaxAttempts: c.opts.MaxAttempts, Tenant: c.opts.Tenant, Echo: c.isEcho}
 }
 
 // needs returns how new a cache must be for what this controller has written.

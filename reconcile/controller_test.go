@@ -735,3 +735,32 @@ func TestBadControllers(t *testing.T) {
 		}
 	})
 }
+
+// TestAFailureThatWritesBacksOff: the echo of what a failed run wrote, its status
+// say, is no news, and does not cut the back-off short; a change from outside is.
+func TestAFailureThatWritesBacksOff(t *testing.T) {
+	inDock(t, reconcile.ManagerOptions{}, func(y *dock) {
+		y.add("fleet", func(ctx context.Context, key store.Key) reconcile.Result {
+			_, err := y.fleets.Patch(ctx, key, func(f *convoy) error { f.Status.Runs++; return nil })
+			if key.Name == "slow" {
+				time.Sleep(time.Second) // the echo comes during the run
+			}
+			return reconcile.Retry(errors.Join(errors.New("storm"), err))
+		}, reconcile.Options[store.Key]{Workers: 2, Backoff: reconcile.Backoff{Initial: time.Minute, Max: time.Minute}}, reconcile.For(y.fleets))
+		y.run()
+		y.newFleet("quick", 0)
+		y.newFleet("slow", 0)
+		after(time.Hour)
+		for _, name := range []string{"quick", "slow"} {
+			if n := len(y.runs("sea/" + name)); n < 55 || n > 76 {
+				t.Errorf("%s: ran %d times in an hour with a back-off of a minute", name, n)
+			}
+		}
+		before := len(y.runs("sea/quick"))
+		y.patchFleet("quick", func(f *convoy) { f.Spec.Boats++ })
+		synctest.Wait()
+		if n := len(y.runs("sea/quick")); n != before+1 {
+			t.Errorf("ran %d times after a change from outside, want once, at once", n-before)
+		}
+	})
+}

@@ -32,7 +32,7 @@ func (c *Controller[K]) leave(key K, r *Reconciled) (loop int) {
 		loop = last.loop + 1
 	}
 	for _, w := range r.Wrote {
-		c.own.add(w)
+		c.own.add(key, w)
 		c.written[w.Kind] = max(c.written[w.Kind], w.Revision)
 	}
 	c.last.put(key, lastRun{Reconciled: *r, ended: time.Now(), loop: loop})
@@ -68,9 +68,10 @@ func (c *Controller[K]) inProgress() string {
 	return "the reconcile of " + strings.Join(names, ", ")
 }
 
-// ownWrites are a controller's latest writes, by which it knows its own echo.
-type ownWrites struct {
-	known map[echo]bool
+// ownWrites are a controller's latest writes, by which it knows its own echo,
+// with the key that each was made for.
+type ownWrites[K comparable] struct {
+	known map[echo]K
 	order []echo // a ring, the oldest at next
 	next  int
 }
@@ -86,16 +87,16 @@ type echo struct {
 // counts as a cause from outside, so a loop may go unreported, never the reverse.
 const ownWritesKept = 1024
 
-func newOwnWrites() ownWrites {
-	return ownWrites{known: map[echo]bool{}}
+func newOwnWrites[K comparable]() ownWrites[K] {
+	return ownWrites[K]{known: map[echo]K{}}
 }
 
-func (o *ownWrites) add(w Written) {
+func (o *ownWrites[K]) add(by K, w Written) {
 	e := echo{w.Kind, w.Key, w.Revision}
-	if o.known[e] {
+	if _, ok := o.known[e]; ok {
 		return
 	}
-	o.known[e] = true
+	o.known[e] = by
 	if len(o.order) < ownWritesKept {
 		o.order = append(o.order, e)
 		return
@@ -107,13 +108,22 @@ func (o *ownWrites) add(w Written) {
 
 // causedAll reports whether the controller's own writes are all there is to the
 // causes.
-func (o *ownWrites) causedAll(causes []Cause) bool {
+func (o *ownWrites[K]) causedAll(causes []Cause) bool {
 	for _, c := range causes {
-		if !o.known[echo{c.Kind, c.Key, c.Revision}] {
+		if _, ok := o.known[echo{c.Kind, c.Key, c.Revision}]; !ok {
 			return false
 		}
 	}
 	return len(causes) > 0
+}
+
+// isEcho reports whether the cause is what a run of this very key has written:
+// no news to it.
+func (c *Controller[K]) isEcho(key K, cause Cause) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	by, ok := c.own.known[echo{cause.Kind, cause.Key, cause.Revision}]
+	return ok && by == key
 }
 
 // lastRun is how the work on a key ended last.

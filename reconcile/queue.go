@@ -96,6 +96,11 @@ type QueueOptions[K comparable] struct {
 	// see "Order" at [Queue]. 0 means 10 s; negative means that priorities are
 	// strict, so that a key may wait for ever.
 	MaxWait time.Duration
+	// Echo says that a cause is no news to the key, because a run of the key made it
+	// happen. Retry asks it of what was added during the run, so that a run that
+	// fails and writes so does not cut its own backoff short. It is called with the
+	// queue locked, and must not use the queue. nil: everything is news.
+	Echo func(key K, c Cause) bool
 	// Seed makes the jitter of backoffs repeatable. 0: it differs each time.
 	Seed uint64
 }
@@ -151,6 +156,7 @@ func NewQueue[K comparable](opts QueueOptions[K]) *Queue[K] {
 	}
 	q := &Queue[K]{opts: opts, seed: maphash.MakeSeed(), base: time.Now(), alarm: never}
 	q.agenda = newAgenda[K](newLimiter(opts.Backoff, opts.Rate, opts.Burst, opts.Seed), opts.MaxAttempts, opts.MaxWait)
+	q.agenda.echo = opts.Echo
 	return q
 }
 

@@ -15,6 +15,7 @@ type agenda[K comparable] struct {
 	limiter     limiter
 	maxAttempts int
 	maxWait     int64
+	echo        func(K, Cause) bool // QueueOptions.Echo
 
 	running int  // entries that are running
 	again   int  // of these, those that become ready when the run ends
@@ -232,6 +233,9 @@ func (a *agenda[K]) retry(e *entry[K], err error) (isParked bool) {
 		e.endCauses()
 		return false
 	}
+	if a.isEcho(e) {
+		e.flags &^= news
+	}
 	e.keepCauses()
 	e.flags |= retried
 	if e.pending == due && e.is(news) {
@@ -245,6 +249,20 @@ func (a *agenda[K]) retry(e *entry[K], err error) (isParked bool) {
 	a.schedule(e, w, at)
 	e.set(backingOff, e.pending == delayed && a.waiting.at(e) == at)
 	return false
+}
+
+// isEcho reports whether all that was added during the run is its own doing.
+func (a *agenda[K]) isEcho(e *entry[K]) bool {
+	s := e.causes
+	if a.echo == nil || s == nil || s.pendingMore > 0 {
+		return false
+	}
+	for _, c := range s.pending {
+		if !a.echo(e.key, c) {
+			return false
+		}
+	}
+	return len(s.pending) > 0
 }
 
 // park ends a run that failed for good.

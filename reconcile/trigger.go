@@ -162,7 +162,10 @@ func (t *feed[T, K]) change(ch Change[T], initial bool) {
 	default:
 		add.Cause.Reason = "modified"
 	}
-	enqueue := func(key K) { t.c.queue.Add(key, add) }
+	enqueue := func(key K) {
+		add.KeepBackoff = ch.Resync || t.c.isEcho(key, add.Cause)
+		t.c.queue.Add(key, add)
+	}
 	t.each(o, enqueue)
 	if ch.Type == store.Modified && !ch.Resync {
 		t.each(ch.Old, enqueue) // whom it concerned before may be concerned no more

@@ -86,14 +86,15 @@ func (c *Controller[K]) begin(ctx context.Context) error {
 	if err := c.started(ctx); err != nil {
 		return err
 	}
+	found := map[K]bool{}
+	for s := range c.queue.All() {
+		found[s.Key] = true
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.blocked = nil
 	if c.found == nil { // the first time
-		c.found = map[K]bool{}
-		for s := range c.queue.All() {
-			c.found[s.Key] = true
-		}
+		c.found = found
 		c.settle(*new(K))
 	}
 	return nil
