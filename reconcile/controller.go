@@ -139,7 +139,7 @@ func New[K comparable](m *Manager, name string, f func(context.Context, K) Resul
 	opts = opts.withDefaults()
 	c := &Controller[K]{
 		m: m, name: name, f: f, opts: opts,
-				settled: make(chan struct{}),
+		settled: make(chan struct{}),
 		blocked: errNotRunning,
 		written: watch.Versions{},
 		own:     newOwnWrites[K](),

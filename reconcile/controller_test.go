@@ -722,7 +722,7 @@ func TestBadControllers(t *testing.T) {
 			{"x", f, options{MaxAttempts: -1}, nil, "attempts"},
 			{"x", f, options{Resync: -1}, nil, "resync"},
 			{"x", f, options{Remember: -1}, nil, "remember"},
-			{"x", f, options{Backoff: reconcile.Backoff{Initial: -1}}, nil, "back-off"},
+			{"x", f, options{Backoff: reconcile.Backoff{Initial: -1}}, nil, "Backoff.Initial"},
 			{"x", f, options{After: []reconcile.Waiter{nil}}, nil, "nil controller"},
 			{"x", f, options{}, []reconcile.Trigger[store.Key]{{}}, "zero value"},
 			{"x", f, options{}, []reconcile.Trigger[store.Key]{reconcile.For(raw)}, "not bound to this manager's store"},
