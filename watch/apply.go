@@ -5,6 +5,8 @@ package watch
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"weak"
 
 	"github.com/slipway-dev/slipway/store"
 )
@@ -20,6 +22,7 @@ func (f *follower[T]) relist(ctx context.Context) error {
 		return f.bad("a list of revision %d after revision %d", revision, f.revision)
 	}
 	fresh := f.contents.empty()
+	fresh.reserve(len(items))
 	for n, o := range items {
 		if f.direct == nil {
 			if err := f.checkObject(o); err != nil {
@@ -107,11 +110,14 @@ func (i *Informer[T]) replaced(old, new T) bool { return i.uid != nil && i.uid(o
 
 // begin makes the informer synced, and has the handlers begin. The mutex is held.
 func (f *follower[T]) begin(items []T) {
+	p := &present[T]{objects: items}
+	f.present = weak.Make(p)
 	f.isSynced = true
 	close(f.synced)
 	for s := range f.subscribers {
 		s.begin()
 	}
+	runtime.KeepAlive(p)
 }
 
 // commit makes a transaction's events changes of the contents and of the

@@ -4,7 +4,9 @@ package watch
 
 import (
 	"hash/maphash"
+	"iter"
 	"reflect"
+	"slices"
 
 	"github.com/slipway-dev/slipway/store"
 )
@@ -18,7 +20,8 @@ type contents[T store.Object] struct {
 	seed    maphash.Seed
 	epoch   uint64
 	objects table[T]
-	indexes []index[T]
+	cluster bool       // the objects have no namespaces
+	indexes []index[T] // the first is of namespaces, unless cluster
 	// revision is the source's revision of which these are the objects.
 	revision uint64
 }
@@ -26,37 +29,38 @@ type contents[T store.Object] struct {
 // index is one secondary index: a set of objects for each value.
 type index[T store.Object] struct {
 	store.SchemaIndex
-	values table[*posting[T]]
+	values table[*posting]
 }
 
-// posting is the set of objects that have one value in an index.
-type posting[T store.Object] struct {
-	value   string
-	epoch   uint64
-	objects table[T]
-}
-
-func newContents[T store.Object](indexes []store.SchemaIndex) *contents[T] {
-	c := &contents[T]{seed: maphash.MakeSeed(), indexes: make([]index[T], len(indexes))}
-	for i := range indexes {
-		c.indexes[i].SchemaIndex = indexes[i]
+// newContents returns contents with these indexes, and with one of namespaces
+// unless the objects have none.
+func newContents[T store.Object](indexes []store.SchemaIndex, cluster bool) *contents[T] {
+	c := &contents[T]{seed: maphash.MakeSeed(), cluster: cluster}
+	if !cluster {
+		c.indexes = append(c.indexes, index[T]{SchemaIndex: byNamespace})
+	}
+	for _, x := range indexes {
+		c.indexes = append(c.indexes, index[T]{SchemaIndex: x})
 	}
 	return c
 }
 
 // empty returns contents of the same indexes without objects.
 func (c *contents[T]) empty() *contents[T] {
-	e := &contents[T]{seed: c.seed, epoch: c.epoch, indexes: make([]index[T], len(c.indexes))}
+	e := &contents[T]{seed: c.seed, cluster: c.cluster}
 	for i := range c.indexes {
-		e.indexes[i].SchemaIndex = c.indexes[i].SchemaIndex
+		e.indexes = append(e.indexes, index[T]{SchemaIndex: c.indexes[i].SchemaIndex})
 	}
 	return e
 }
 
+// reserve makes room for about n objects, before the first is put.
+func (c *contents[T]) reserve(n int) { c.objects.reserve(c.epoch, n) }
+
 // snapshot returns the contents as they are, never to be changed.
 func (c *contents[T]) snapshot() *contents[T] {
 	s := *c
-	s.indexes = append([]index[T](nil), c.indexes...)
+	s.indexes = slices.Clone(c.indexes)
 	c.epoch++
 	return &s
 }
@@ -67,7 +71,7 @@ func (c *contents[T]) hash(namespace, name string) uint64 {
 
 func (c *contents[T]) hashOf(o T) uint64 { return c.hash(o.GetNamespace(), o.GetName()) }
 
-func (c *contents[T]) hashOfPosting(p *posting[T]) uint64 { return maphash.String(c.seed, p.value) }
+func (c *contents[T]) hashOfPosting(p *posting) uint64 { return maphash.String(c.seed, p.value) }
 
 func (c *contents[T]) get(key store.Key) (T, bool) {
 	return c.objects.get(c.hash(key.Namespace, key.Name), func(o T) bool {
@@ -82,13 +86,15 @@ func (c *contents[T]) put(o T) (old T, had bool) {
 	is := func(x T) bool { return x.GetName() == name && x.GetNamespace() == namespace }
 	old, had = c.objects.set(c.epoch, hash, o, is, c.hashOf)
 	for i := range c.indexes {
-		x := &c.indexes[i]
-		if had {
-			c.reindex(x, hash, is, old, o)
-			continue
-		}
-		for value := range x.of(o) {
-			c.enter(x, value, hash, is, o)
+		switch x := &c.indexes[i]; {
+		case had:
+			c.reindex(x, hash, old, o)
+		case x.One != nil:
+			c.enter(x, x.One(o), hash)
+		default:
+			for value := range distinct(x.Many(o)) {
+				c.enter(x, value, hash)
+			}
 		}
 	}
 	return old, had
@@ -102,77 +108,73 @@ func (c *contents[T]) remove(key store.Key) (old T, had bool) {
 		return old, had
 	}
 	for i := range c.indexes {
-		x := &c.indexes[i]
-		for value := range x.of(old) {
-			c.leave(x, value, hash, is)
+		if x := &c.indexes[i]; x.One != nil {
+			c.leave(x, x.One(old), hash)
+		} else {
+			for value := range distinct(x.Many(old)) {
+				c.leave(x, value, hash)
+			}
 		}
 	}
 	return old, true
 }
 
-// reindex replaces old by o in the index.
-func (c *contents[T]) reindex(x *index[T], hash uint64, is func(T) bool, old, o T) {
-	for value := range x.of(old) {
-		if !x.Has(o, value) {
-			c.leave(x, value, hash, is)
+// reindex replaces old by o in the index. An object whose values stay, as most do
+// in most updates, leaves the index as it is.
+func (c *contents[T]) reindex(x *index[T], hash uint64, old, o T) {
+	if x.One != nil {
+		was, is := x.One(old), x.One(o)
+		if was != is {
+			c.leave(x, was, hash)
+			c.enter(x, is, hash)
 		}
+		return
 	}
-	for value := range x.of(o) {
-		c.enter(x, value, hash, is, o)
+	was, is := x.Many(old), x.Many(o)
+	if slices.Equal(was, is) {
+		return
 	}
-}
-
-func (c *contents[T]) enter(x *index[T], value string, hash uint64, is func(T) bool, o T) {
-	p := c.posting(x, value)
-	if p == nil {
-		p = &posting[T]{value: value, epoch: c.epoch}
-		c.setPosting(x, p)
+	for value := range distinct(was) {
+		c.leave(x, value, hash)
 	}
-	p.objects.set(c.epoch, hash, o, is, c.hashOf)
-}
-
-func (c *contents[T]) leave(x *index[T], value string, hash uint64, is func(T) bool) {
-	p := c.posting(x, value)
-	if p == nil {
-		return // a value that the object gave twice
-	}
-	p.objects.remove(c.epoch, hash, is, c.hashOf)
-	if p.objects.len == 0 {
-		x.values.remove(c.epoch, c.hashOfPosting(p), p.same, c.hashOfPosting)
+	for value := range distinct(is) {
+		c.enter(x, value, hash)
 	}
 }
 
-// posting returns the index's posting of the value to be changed, or nil.
-func (c *contents[T]) posting(x *index[T], value string) *posting[T] {
+func (c *contents[T]) enter(x *index[T], value string, hash uint64) {
 	p := c.find(x, value)
-	if p != nil && p.epoch != c.epoch {
-		p = &posting[T]{p.value, c.epoch, p.objects}
-		c.setPosting(x, p)
+	if p == nil || p.epoch != c.epoch {
+		p = p.own(value, c.epoch)
+		x.values.set(c.epoch, c.hashOfPosting(p), p, p.same, c.hashOfPosting)
 	}
+	p.add(hash)
+}
+
+func (c *contents[T]) leave(x *index[T], value string, hash uint64) {
+	p := c.find(x, value)
+	switch {
+	case p.len() == 1:
+		x.values.remove(c.epoch, c.hashOfPosting(p), p.same, c.hashOfPosting)
+		return
+	case p.epoch != c.epoch:
+		p = p.own(value, c.epoch)
+		x.values.set(c.epoch, c.hashOfPosting(p), p, p.same, c.hashOfPosting)
+	}
+	p.remove(hash)
+}
+
+// find returns the index's posting of the value, or nil.
+func (c *contents[T]) find(x *index[T], value string) *posting {
+	p, _ := x.values.get(maphash.String(c.seed, value), func(p *posting) bool { return p.value == value })
 	return p
 }
 
-// find returns the index's posting of the value to be read, or nil.
-func (c *contents[T]) find(x *index[T], value string) *posting[T] {
-	p, _ := x.values.get(maphash.String(c.seed, value), func(p *posting[T]) bool { return p.value == value })
-	return p
-}
-
-func (c *contents[T]) setPosting(x *index[T], p *posting[T]) {
-	x.values.set(c.epoch, c.hashOfPosting(p), p, p.same, c.hashOfPosting)
-}
-
-func (p *posting[T]) same(other *posting[T]) bool { return p.value == other.value }
-
-// of yields the object's values in the index.
-func (x *index[T]) of(o T) func(yield func(string) bool) {
+// distinct yields each of the values once; there are few.
+func distinct(values []string) iter.Seq[string] {
 	return func(yield func(string) bool) {
-		if x.One != nil {
-			yield(x.One(o))
-			return
-		}
-		for _, value := range x.Many(o) {
-			if !yield(value) {
+		for i, v := range values {
+			if !slices.Contains(values[:i], v) && !yield(v) {
 				return
 			}
 		}

@@ -4,6 +4,7 @@ package watch
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,7 +72,7 @@ func New[T store.Object](src Source[T], opts Options[T]) *Informer[T] {
 	if i.uid == nil {
 		i.uid = uidOf[T](i.schema)
 	}
-	i.contents = newContents[T](i.cacheIndexes())
+	i.contents = i.newContents()
 	return i
 }
 
@@ -91,20 +92,16 @@ func uidOf[T store.Object](s *store.Schema) func(T) string {
 	}
 }
 
-// cacheIndexes returns the indexes that the contents need: none where the store
-// has them.
-func (i *Informer[T]) cacheIndexes() []store.SchemaIndex {
-	if i.direct != nil {
-		return nil
+// newContents returns the informer's empty contents: a table alone where reads go
+// to the store.
+func (i *Informer[T]) newContents() *contents[T] {
+	switch {
+	case i.direct != nil:
+		return newContents[T](nil, true)
+	case i.schema == nil:
+		return newContents[T](i.opts.Indexes, false)
 	}
-	var out []store.SchemaIndex
-	if i.schema == nil || i.schema.Scope == store.Namespaced {
-		out = append(out, store.SchemaIndex{Name: store.FieldNamespace, One: store.Object.GetNamespace})
-	}
-	if i.schema != nil {
-		out = append(out, i.schema.Indexes...)
-	}
-	return append(out, i.opts.Indexes...)
+	return newContents[T](slices.Concat(i.schema.Indexes, i.opts.Indexes), i.schema.Scope == store.Cluster)
 }
 
 // Run keeps up with the source until the context ends. It returns nil once every

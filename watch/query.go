@@ -60,6 +60,9 @@ func (c *contents[T]) query(opts store.ListOptions) (q query[T], err error) {
 	return q, nil
 }
 
+// byNamespace is the index that contents have of themselves.
+var byNamespace = store.SchemaIndex{Name: store.FieldNamespace, One: store.Object.GetNamespace}
+
 // tokenPrefix begins a continue token of a cache; the last key of the page
 // follows.
 const tokenPrefix = "after:"
@@ -77,7 +80,7 @@ func (c *contents[T]) field(f store.FieldCondition) (fieldTest, error) {
 		t.index = store.SchemaIndex{Name: f.Name, One: store.Object.GetName}
 		return t, nil
 	case store.FieldNamespace:
-		t.index = store.SchemaIndex{Name: f.Name, One: store.Object.GetNamespace}
+		t.index = byNamespace
 		return t, nil
 	}
 	known := []string{store.FieldName}
@@ -99,16 +102,20 @@ func (q *query[T]) matches(o T) bool {
 	return q.labels.Empty() || q.labels.Matches(o.GetLabels())
 }
 
-// candidates returns the smallest set at hand that holds all that match.
-func (c *contents[T]) candidates(q *query[T]) *table[T] {
-	best := &c.objects
-	consider := func(nth int, value string) {
-		var set table[T]
-		if p := c.find(&c.indexes[nth], value); p != nil {
-			set = p.objects
+// candidates calls yield with objects among which are all that match, by the
+// cheapest way; some may be given twice.
+func (c *contents[T]) candidates(q *query[T], yield func(T)) {
+	if q.name != "" && (q.namespace != "" || c.cluster) {
+		if o, ok := c.get(store.Key{Namespace: q.namespace, Name: q.name}); ok {
+			yield(o)
 		}
-		if set.len < best.len {
-			best = &set
+		return
+	}
+	var best *posting
+	scan := true // no index helps
+	consider := func(nth int, value string) {
+		if p := c.find(&c.indexes[nth], value); scan || p.len() < best.len() {
+			best, scan = p, false
 		}
 	}
 	for i := range q.fields {
@@ -116,14 +123,19 @@ func (c *contents[T]) candidates(q *query[T]) *table[T] {
 			consider(t.nth, t.value)
 		}
 	}
-	if q.namespace != "" {
-		for i := range c.indexes {
-			if c.indexes[i].Name == store.FieldNamespace {
-				consider(i, q.namespace)
-			}
+	if q.namespace != "" && !c.cluster {
+		consider(0, q.namespace)
+	}
+	switch {
+	case scan:
+		for o := range c.objects.all {
+			yield(o)
+		}
+	case best != nil:
+		for hash := range best.all {
+			c.objects.each(hash, yield)
 		}
 	}
-	return best
 }
 
 // list returns the objects that match in the order of their keys, and whether
@@ -132,21 +144,17 @@ func (c *contents[T]) list(q *query[T]) (out []T, more bool) {
 	if q.none {
 		return nil, false
 	}
-	set := c.candidates(q)
 	var after store.Key
 	if q.after != "" {
 		after = parseKey(q.after)
 	}
-	plain := q.namespace == "" && q.name == "" && len(q.fields) == 0 && q.labels.Empty()
-	if plain {
-		out = make([]T, 0, set.len)
-	}
-	for o := range set.all {
-		if (plain || q.matches(o)) && (q.after == "" || store.KeyOf(o).Compare(after) > 0) {
+	c.candidates(q, func(o T) {
+		if q.matches(o) && (q.after == "" || store.KeyOf(o).Compare(after) > 0) {
 			out = append(out, o)
 		}
-	}
+	})
 	sortByKey(out)
+	out = slices.CompactFunc(out, func(a, b T) bool { return store.Object(a) == store.Object(b) })
 	if q.limit > 0 && len(out) > q.limit {
 		return out[:q.limit], true
 	}

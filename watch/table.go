@@ -57,6 +57,15 @@ func (p *page[E]) find(hash uint64, is func(E) bool) int {
 	}
 }
 
+// each yields the elements that may be of that hash: all that are, and few more.
+func (t *table[E]) each(hash uint64, yield func(E)) {
+	if t.dir == nil {
+		return
+	}
+	p := t.dir[t.home(hash)]
+	p.find(hash, func(e E) bool { yield(e); return false })
+}
+
 // get returns the element of that hash for which is holds.
 func (t *table[E]) get(hash uint64, is func(E) bool) (e E, ok bool) {
 	if t.dir == nil {
@@ -72,34 +81,56 @@ func (t *table[E]) get(hash uint64, is func(E) bool) (e E, ok bool) {
 // set puts the element in the place of the one for which is holds, or adds it.
 // hashOf is asked about elements when a page is divided.
 func (t *table[E]) set(epoch, hash uint64, e E, is func(E) bool, hashOf func(E) uint64) (old E, had bool) {
-	if t.dir == nil {
-		t.dir, t.epoch, t.depth = []*page[E]{{epoch: epoch}}, epoch, 0
-	}
-	for {
-		p := t.own(epoch, t.home(hash))
-		if i := p.find(hash, is); i >= 0 {
+	if t.dir != nil {
+		if i := t.dir[t.home(hash)].find(hash, is); i >= 0 {
+			p := t.own(epoch, t.home(hash))
 			old, p.items[i] = p.items[i], e
 			return old, true
 		}
-		if len(p.items) < pageSize {
-			p.add(hash, e)
-			t.len++
-			return old, false
-		}
+	}
+	t.insert(epoch, hash, e, hashOf)
+	return old, false
+}
+
+// insert adds an element that is not there.
+func (t *table[E]) insert(epoch, hash uint64, e E, hashOf func(E) uint64) {
+	if t.dir == nil {
+		t.dir, t.epoch, t.depth = []*page[E]{{epoch: epoch}}, epoch, 0
+	}
+	for t.dir[t.home(hash)].full() {
 		t.divide(epoch, hash, hashOf)
 	}
+	t.own(epoch, t.home(hash)).add(hash, e)
+	t.len++
 }
+
+// reserve makes room for about n elements in an empty table, which saves the
+// dividing of pages on the way there.
+func (t *table[E]) reserve(epoch uint64, n int) {
+	for n>>t.depth > reserved {
+		t.depth++
+	}
+	t.dir, t.epoch = make([]*page[E], 1<<t.depth), epoch
+	for i := range t.dir {
+		t.dir[i] = &page[E]{epoch: epoch, depth: t.depth, items: make([]E, 0, room(n>>t.depth))}
+	}
+}
+
+// reserved is how many elements a page is to have in a table that was reserved:
+// few enough that chance fills none of them.
+const reserved = 40
 
 // remove takes out the element of that hash for which is holds.
 func (t *table[E]) remove(epoch, hash uint64, is func(E) bool, hashOf func(E) uint64) (old E, had bool) {
 	if t.dir == nil {
 		return old, false
 	}
-	if i := t.dir[t.home(hash)].find(hash, is); i < 0 {
+	i := t.dir[t.home(hash)].find(hash, is)
+	if i < 0 {
 		return old, false
 	}
 	p := t.own(epoch, t.home(hash))
-	i, last := p.find(hash, is), len(p.items)-1
+	last := len(p.items) - 1
 	old = p.items[i]
 	p.items[i], p.tags[i] = p.items[last], p.tags[last]
 	var zero E
@@ -138,19 +169,26 @@ func (t *table[E]) span(epoch, at uint64, depth uint8) (start, end uint64) {
 	return start, start + n
 }
 
+func (p *page[E]) full() bool { return len(p.items) == pageSize }
+
 // add adds an element to a page that is not full and not shared.
 func (p *page[E]) add(hash uint64, e E) {
-	n := len(p.items)
-	if n == cap(p.items) { // by eights: doubling would leave a quarter of the memory unused
-		items := make([]E, n, room(n+1))
-		copy(items, p.items)
-		p.items = items
-	}
-	p.tags[n] = tagOf(hash)
-	p.items = append(p.items, e)
+	p.tags[len(p.items)] = tagOf(hash)
+	p.items = append(grow(p.items), e)
 }
 
-// room returns the capacity of a page for n elements.
+// grow makes room for one element more: by eights, since doubling would leave a
+// quarter of the memory unused.
+func grow[E any](items []E) []E {
+	if len(items) < cap(items) {
+		return items
+	}
+	larger := make([]E, len(items), room(len(items)+1))
+	copy(larger, items)
+	return larger
+}
+
+// room returns the capacity of a slice for n elements.
 func room(n int) int {
 	switch {
 	case n <= 2:
@@ -158,7 +196,7 @@ func room(n int) int {
 	case n <= 4:
 		return 4
 	}
-	return min((n+7)&^7, pageSize)
+	return (n + 7) &^ 7
 }
 
 // divide makes two pages of the one for the hash, by one bit more.
@@ -187,9 +225,8 @@ func (t *table[E]) divide(epoch, hash uint64, hashOf func(E) uint64) {
 // shrink puts what is left of a large table into a small one.
 func (t *table[E]) shrink(epoch uint64, hashOf func(E) uint64) {
 	var small table[E]
-	none := func(E) bool { return false }
 	for e := range t.all {
-		small.set(epoch, hashOf(e), e, none, hashOf)
+		small.insert(epoch, hashOf(e), e, hashOf)
 	}
 	*t = small
 }
