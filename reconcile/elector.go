@@ -195,8 +195,8 @@ func (e *Elector) Run(ctx context.Context, lead func(ctx context.Context, term T
 
 // look wakes the elector where a change concerns it: to a candidate, that the
 // lease is free; to the leader, that it is another's.
-func (e *Elector) look(l *Lease, deleted bool) {
-	if deleted || value(l.Spec.HolderIdentity) == "" || e.leading.Load() && !e.ours(markOf(l)) {
+func (e *Elector) look(change store.EventType, l *Lease) {
+	if change == store.Deleted || value(l.Spec.HolderIdentity) == "" || e.leading.Load() && !e.ours(markOf(l)) {
 		select {
 		case e.hint <- struct{}{}:
 		default:
@@ -369,7 +369,7 @@ func (e *Elector) serve(ctx context.Context, t *tenure, lead func(context.Contex
 	}
 	e.leading.Store(false)
 	lost := context.Cause(t.ctx)
-	if failed := t.end(ctx, free); failed != nil {
+	if failed := t.end(ctx); failed != nil {
 		e.opts.Logger.Warn("reconcile: the lease is not given back, and has to run out", "lease", e.key, "error", failed)
 	}
 	e.opts.Logger.Info("reconcile: leadership ended", "lease", e.key, "identity", e.opts.Identity, "epoch", t.epoch, "why", lost)
@@ -412,7 +412,8 @@ func (e *Elector) hold(ctx context.Context, t *tenure, done <-chan error) error 
 
 func (e *Elector) renew(ctx context.Context, t *tenure) error {
 	began := time.Now()
-	err := t.renew(context.WithoutCancel(ctx)) // on shutdown too, until lead has returned
+	ctx = context.WithoutCancel(ctx) // on shutdown too, until lead has returned
+	err := t.renew(ctx, func(*Lease) {}, func(context.Context) error { return nil })
 	if f := e.opts.Hooks.Renewed; f != nil {
 		f(time.Since(began), err)
 	}

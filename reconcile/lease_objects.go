@@ -158,7 +158,7 @@ func (o *leaseObjects) remove(ctx context.Context, l *Lease) error {
 
 // follow calls see with each change until the context ends. It is a hint and no
 // more: where the watch fails, changes go unseen until it works again.
-func (o *leaseObjects) follow(ctx context.Context, opts store.WatchOptions, again time.Duration, see func(l *Lease, deleted bool)) {
+func (o *leaseObjects) follow(ctx context.Context, opts store.WatchOptions, again time.Duration, see func(store.EventType, *Lease)) {
 	for ctx.Err() == nil {
 		for ev, err := range o.store.Watch(ctx, o.schema, opts) {
 			if err != nil {
@@ -168,7 +168,7 @@ func (o *leaseObjects) follow(ctx context.Context, opts store.WatchOptions, agai
 				continue
 			}
 			if l, err := o.decode(ev.Object); err == nil {
-				see(l, ev.Type == store.Deleted)
+				see(ev.Type, l)
 			}
 		}
 		sleep(ctx, again)

@@ -92,15 +92,18 @@ func (t *tenure) prove(sent time.Time) {
 }
 
 // renew renews the lease, the object first: if another has revoked the fence to
-// take the object and then was too late, it shows at once. An error that leaves
-// the tenure alive is worth another attempt.
-func (t *tenure) renew(ctx context.Context) error {
+// take the object and then was too late, it shows at once. It counts once confirm
+// has succeeded too. An error that leaves the tenure alive is worth another attempt.
+func (t *tenure) renew(ctx context.Context, change func(*Lease), confirm func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, t.timing.attempt())
 	defer cancel()
 	sent := time.Now()
-	err := t.renewObject(ctx)
+	err := t.renewObject(ctx, change)
 	if err == nil {
 		err = t.objects.keepAlive(ctx, t.fence)
+	}
+	if err == nil {
+		err = confirm(ctx)
 	}
 	if errors.Is(err, store.ErrLeaseLost) {
 		t.lose(err)
@@ -115,9 +118,10 @@ func (t *tenure) renew(ctx context.Context) error {
 // renewObject writes a new renewal time. Where the version has moved on, it looks
 // whether the object is still ours: an answer that was lost or an annotation by
 // somebody else moves it, too.
-func (t *tenure) renewObject(ctx context.Context) error {
+func (t *tenure) renewObject(ctx context.Context, change func(*Lease)) error {
 	for range 3 {
 		next := t.record.DeepCopy()
+		change(next)
 		next.Spec.RenewTime = after(t.record.Spec.RenewTime)
 		written, err := t.objects.update(ctx, next)
 		if err == nil {
@@ -161,7 +165,7 @@ func (t *tenure) reread(ctx context.Context) error {
 // fence goes first, so that work which outlives its end writes nothing: if it
 // can't be revoked, it stays in the object for the successor to revoke. An error
 // means that the others have to wait until the lease has run out.
-func (t *tenure) end(ctx context.Context, free func(*Lease)) error {
+func (t *tenure) end(ctx context.Context) error {
 	t.expiry.Stop()
 	t.cancel(errReleased)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.timing.attempt())
