@@ -48,7 +48,7 @@ type activity struct {
 	lasting bool // read from a snapshot: the attempt before was overtaken by the history window
 
 	mu    sync.Mutex
-	view  view // what reads see; nil: to be taken
+	view  sight // what reads see; nil: to be taken
 	needs watch.Versions
 	wrote []Written
 	ended bool
@@ -61,8 +61,8 @@ func activityOf(ctx context.Context) *activity {
 	return a
 }
 
-// view is one state of the store, as far as the store has such a thing.
-type view interface {
+// sight is one state of the store, as far as the store has such a thing.
+type sight interface {
 	get(context.Context, *store.Schema, store.Key) (store.Object, error)
 	list(context.Context, *store.Schema, store.ListOptions, func(store.Object) bool) (store.ListMeta, error)
 	// revision of the state of this kind
@@ -74,7 +74,7 @@ var errEnded = errors.New("reconcile: this reconcile has ended: do not keep its 
 
 // look returns what the reads of this reconcile see: one state from the first
 // read on, and after each write the state at the next read, which has the write.
-func (a *activity) look(ctx context.Context, s *store.Schema, atLeast uint64) (view, error) {
+func (a *activity) look(ctx context.Context, s *store.Schema, atLeast uint64) (sight, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.ended {
@@ -101,7 +101,7 @@ func (a *activity) look(ctx context.Context, s *store.Schema, atLeast uint64) (v
 // take takes a view of the present. In a store with one revision over all kinds
 // that is a number, at which everything is then read; elsewhere it is what the
 // informers hold.
-func (a *activity) take(ctx context.Context) (view, error) {
+func (a *activity) take(ctx context.Context) (sight, error) {
 	if _, joint := a.base.(store.Snapshotter); joint && !a.lasting {
 		rev, err := a.base.Revision(ctx)
 		if err != nil {
