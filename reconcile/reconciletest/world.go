@@ -36,7 +36,9 @@ type World struct {
 	wake chan struct{} // a crash has happened
 
 	mu      sync.Mutex
-	crashed bool // and no other manager has been started since
+	instant time.Time // of the latest call, in virtual time
+	busy    int       // calls at that instant
+	crashed bool      // and no other manager has been started since
 	calls   []Call
 	open    map[string][]Call // of reconciles that have not ended, by controller and key
 	records []Record
@@ -226,11 +228,31 @@ func (w *World) meet(p *process, c *Call) Fault {
 	if p.dead() {
 		return None
 	}
+	if !w.progress(p, c) {
+		return None
+	}
 	c.N = len(w.calls) + 1
 	w.calls = append(w.calls, *c)
 	at := c.Controller + " " + c.Running.Key
 	w.open[at] = append(w.open[at], *c)
 	return w.plan(*c)
+}
+
+// mostAtOnce bounds the calls without time passing: what has more never ends.
+const mostAtOnce = 200_000
+
+// progress fails the test, and ends the process for good, if its controllers keep
+// themselves busy without time passing. The caller holds w.mu.
+func (w *World) progress(p *process, c *Call) bool {
+	if now := time.Now(); !now.Equal(w.instant) {
+		w.instant, w.busy = now, 0
+	}
+	if w.busy++; w.busy <= mostAtOnce {
+		return true
+	}
+	w.T.Errorf("reconciletest: %d calls to the store without time passing, the last by controller %s for %s: it keeps itself busy", mostAtOnce, c.Controller, c.Running.Key)
+	close(p.crashed)
+	return false
 }
 
 // record notes a reconcile that has ended.
