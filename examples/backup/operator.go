@@ -53,11 +53,15 @@ const finalizer = "backup.example/vault"
 
 var bySchedule = store.NewIndex("spec.schedule", func(b *Backup) string { return b.Spec.Schedule })
 
-// Kinds are what the operator works with. Its user registers them, once.
-var (
-	Schedules = store.Kind[*Schedule]{Group: "backup.example", Version: "v1", Name: "Schedule", Validate: validate}
-	Backups   = store.Kind[*Backup]{Group: "backup.example", Version: "v1", Name: "Backup", Indexes: []*store.Index[*Backup]{bySchedule}}
-)
+// Register makes the operator's kinds known to a store.
+func Register(st store.Store) error {
+	_, err := store.Register(st, store.Kind[*Schedule]{Group: "backup.example", Version: "v1", Name: "Schedule", Validate: validate})
+	if err != nil {
+		return err
+	}
+	_, err = store.Register(st, store.Kind[*Backup]{Group: "backup.example", Version: "v1", Name: "Backup", Indexes: []*store.Index[*Backup]{bySchedule}})
+	return err
+}
 
 func validate(_, s *Schedule) error {
 	if s.Spec.Service == "" || s.Spec.Minutes < 1 || s.Spec.Keep < 1 {
@@ -77,10 +81,10 @@ type operator struct {
 func Add(m *reconcile.Manager, services Services, vault Vault) error {
 	o := operator{services: services, vault: vault}
 	var err error
-	if o.schedules, err = store.Lookup[*Schedule](m.Store(), Schedules.KindName()); err != nil {
+	if o.schedules, err = store.Lookup[*Schedule](m.Store(), store.KindName{Group: "backup.example", Name: "Schedule"}); err != nil {
 		return err
 	}
-	if o.backups, err = store.Lookup[*Backup](m.Store(), Backups.KindName()); err != nil {
+	if o.backups, err = store.Lookup[*Backup](m.Store(), store.KindName{Group: "backup.example", Name: "Backup"}); err != nil {
 		return err
 	}
 	_, err = reconcile.New(m, "schedule", o.schedule, reconcile.Options[store.Key]{},

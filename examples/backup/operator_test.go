@@ -27,11 +27,14 @@ type world struct {
 func start(t *testing.T, rw *reconciletest.World) *world {
 	t.Helper()
 	w := &world{World: rw}
-	var err error
-	if w.schedules, err = store.Register(w.Store(), backup.Schedules); err != nil {
+	if err := backup.Register(w.Store()); err != nil {
 		t.Fatal(err)
 	}
-	if w.backups, err = store.Register(w.Store(), backup.Backups); err != nil {
+	var err error
+	if w.schedules, err = store.Lookup[*backup.Schedule](w.Store(), store.KindName{Group: "backup.example", Name: "Schedule"}); err != nil {
+		t.Fatal(err)
+	}
+	if w.backups, err = store.Lookup[*backup.Backup](w.Store(), store.KindName{Group: "backup.example", Name: "Backup"}); err != nil {
 		t.Fatal(err)
 	}
 	w.services.Set("orders", "1", "tea")

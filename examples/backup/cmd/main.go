@@ -31,11 +31,14 @@ func main() {
 func run(ctx context.Context) error {
 	st := memory.New(memory.Options{})
 	defer st.Close()
-	schedules, err := store.Register(st, backup.Schedules)
+	if err := backup.Register(st); err != nil {
+		return err
+	}
+	schedules, err := store.Lookup[*backup.Schedule](st, store.KindName{Group: "backup.example", Name: "Schedule"})
 	if err != nil {
 		return err
 	}
-	backups, err := store.Register(st, backup.Backups)
+	backups, err := store.Lookup[*backup.Backup](st, store.KindName{Group: "backup.example", Name: "Backup"})
 	if err != nil {
 		return err
 	}
