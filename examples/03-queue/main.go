@@ -24,7 +24,7 @@ func main() {
 	queue.Add("argo") // is there already
 	queue.Add("wreck")
 	queue.Add("ferry", reconcile.AddOptions{Priority: reconcile.PriorityHigh})
-	queue.AddAfter("vasa", 10*time.Millisecond)
+	queue.AddAfter("vasa", 500*time.Millisecond)
 
 	for served := 0; served < 4; {
 		item, err := queue.Get(ctx) // waits until a key is ready
