@@ -33,9 +33,9 @@ func newAgenda[K comparable](l limiter, maxAttempts int, maxWait time.Duration) 
 func (a *agenda[K]) advance(now int64) {
 	a.now = max(a.now, now)
 	for a.waiting.next() <= a.now && a.waiting.len() > 0 {
-		e := a.waiting.first()
+		e, at := a.waiting.first(), a.waiting.next()
 		a.unwait(e)
-		a.makeReady(e)
+		a.makeReady(e, at)
 	}
 }
 
@@ -79,6 +79,9 @@ func (a *agenda[K]) add(key K, hash uint32, tenant string, w when, at int64, o *
 	if e.is(running) && !e.is(failed) || !e.is(running) && e.pending == nothing {
 		a.fail(e)
 	}
+	if e.pending == due {
+		return
+	}
 	at = a.limiter.after(a.now, e.attempts())
 	a.schedule(e, notLater, at)
 	e.set(backingOff, e.pending == delayed && a.waiting.at(e) == at)
@@ -93,7 +96,8 @@ func (a *agenda[K]) insert(key K, hash uint32, tenant string) *entry[K] {
 
 // schedule sets the deadline of what is pending.
 func (a *agenda[K]) schedule(e *entry[K], w when, at int64) {
-	switch e.pending {
+	was := e.pending
+	switch was {
 	case due:
 		if w != notBefore || at <= a.now {
 			return
@@ -106,8 +110,11 @@ func (a *agenda[K]) schedule(e *entry[K], w when, at int64) {
 		a.unwait(e)
 	}
 	if at <= a.now {
-		a.makeReady(e)
+		a.makeReady(e, a.now)
 		return
+	}
+	if was != delayed && !e.is(running) {
+		e.since = a.now
 	}
 	a.wait(e, at)
 }
@@ -118,8 +125,6 @@ func (a *agenda[K]) wait(e *entry[K], at int64) {
 	a.waiting.push(e, at)
 	if e.is(running) {
 		a.later++
-	} else {
-		e.since = a.now
 	}
 }
 
@@ -133,14 +138,15 @@ func (a *agenda[K]) unwait(e *entry[K]) {
 	}
 }
 
-// makeReady lets the key be handed out: now, or when its run ends.
-func (a *agenda[K]) makeReady(e *entry[K]) {
+// makeReady lets the key be handed out, or, if it is running, when its run ends.
+// It has been so since then; nobody may have looked at the deadlines meanwhile.
+func (a *agenda[K]) makeReady(e *entry[K], since int64) {
 	e.pending = due
 	if e.is(running) {
 		a.again++
 		return
 	}
-	e.since = a.now
+	e.since = since
 	a.ready.push(e)
 }
 
@@ -234,7 +240,7 @@ func (a *agenda[K]) retry(e *entry[K], err error) (isParked bool) {
 	}
 	e.keepCauses()
 	e.flags |= retried
-	if e.pending == due && e.is(news) {
+	if e.pending == due && e.is(news) || e.is(backingOff) {
 		return false
 	}
 	w := notLater
@@ -284,7 +290,7 @@ func (a *agenda[K]) unparkKey(key K, hash uint32) bool {
 	a.unpark(e)
 	a.prioritise(e, PriorityNormal)
 	e.flags |= news
-	a.makeReady(e)
+	a.makeReady(e, a.now)
 	return true
 }
 
@@ -306,6 +312,9 @@ func (a *agenda[K]) withdraw(e *entry[K]) {
 		a.unwait(e)
 	}
 	e.flags &^= news | retried | repeated
+	if !e.is(running) {
+		e.since = a.now
+	}
 }
 
 // drop gives up what is pending, and the entry if there is nothing else.
