@@ -2,7 +2,10 @@
 
 package reconcile
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // An agenda is a queue's state and its rules, without clock, lock or goroutines:
 // what is done to it happens at the time that it was last advanced to.
@@ -51,6 +54,18 @@ const (
 	limited               // notLater than the backoff and the overall limit allow
 )
 
+// addReady is add for a key that is ready already, and so is most of what happens
+// to a busy queue: it needs no clock, which would take as long as the rest. It
+// returns false if there is more to do.
+func (a *agenda[K]) addReady(key K, hash uint32, w when, o *AddOptions) bool {
+	e := a.keys.find(hash, key)
+	if e == nil || e.pending != due || w != notLater || o.priority() > e.priority || !o.KeepBackoff && !e.is(news) || a.closed {
+		return false
+	}
+	e.note(&o.Cause)
+	return true
+}
+
 // add is all of the Add methods; at is not before now.
 func (a *agenda[K]) add(key K, hash uint32, tenant string, w when, at int64, o *AddOptions) {
 	if a.closed {
@@ -60,14 +75,14 @@ func (a *agenda[K]) add(key K, hash uint32, tenant string, w when, at int64, o *
 	if e == nil {
 		e = a.insert(key, hash, tenant)
 	}
-	e.note(o.Cause)
+	e.note(&o.Cause)
 	if e.is(parked) {
 		if o.KeepBackoff {
 			return
 		}
 		a.unpark(e)
 	}
-	a.prioritise(e, o.Priority)
+	a.prioritise(e, o.priority())
 	e.set(news, e.is(news) || !o.KeepBackoff)
 	if e.is(backingOff) && (o.KeepBackoff || w == limited) {
 		return
@@ -82,7 +97,7 @@ func (a *agenda[K]) add(key K, hash uint32, tenant string, w when, at int64, o *
 	if e.pending == due {
 		return
 	}
-	at = a.limiter.after(a.now, e.attempts())
+	at = a.limiter.after(a.now, int(e.attempts))
 	a.schedule(e, notLater, at)
 	e.set(backingOff, e.pending == delayed && a.waiting.at(e) == at)
 }
@@ -182,7 +197,7 @@ func (a *agenda[K]) take() (item Item[K], ok bool) {
 	}
 	a.ready.remove(e)
 	e.pending = nothing
-	item = Item[K]{Key: e.key, Attempts: e.attempts(), Priority: e.priority, Waited: time.Duration(a.now - e.since)}
+	item = Item[K]{Key: e.key, Attempts: int(e.attempts), Priority: e.priority, Waited: time.Duration(a.now - e.since)}
 	item.Causes, item.MoreCauses = e.handOut()
 	e.flags = running
 	e.since = a.now
@@ -207,7 +222,7 @@ func (a *agenda[K]) endRun(e *entry[K]) {
 // done ends a run that succeeded, or of which AddRateLimited said that it failed.
 func (a *agenda[K]) done(e *entry[K]) {
 	if !e.is(failed) {
-		e.failure = nil
+		e.forget()
 	}
 	e.endCauses()
 	a.endRun(e)
@@ -216,7 +231,7 @@ func (a *agenda[K]) done(e *entry[K]) {
 
 // repeat ends a run that succeeded and is to be repeated.
 func (a *agenda[K]) repeat(e *entry[K], d time.Duration) {
-	e.failure = nil
+	e.forget()
 	e.endCauses()
 	a.endRun(e)
 	if !a.closed {
@@ -230,7 +245,7 @@ func (a *agenda[K]) repeat(e *entry[K], d time.Duration) {
 // retry ends a run that failed.
 func (a *agenda[K]) retry(e *entry[K], err error) (isParked bool) {
 	a.failRun(e, err)
-	if a.maxAttempts > 0 && e.attempts() >= a.maxAttempts {
+	if a.maxAttempts > 0 && int(e.attempts) >= a.maxAttempts {
 		return a.setAside(e)
 	}
 	a.endRun(e)
@@ -247,7 +262,7 @@ func (a *agenda[K]) retry(e *entry[K], err error) (isParked bool) {
 	if !e.is(news) {
 		w = notBefore // what was added does not shorten the backoff
 	}
-	at := a.limiter.after(a.now, e.attempts())
+	at := a.limiter.after(a.now, int(e.attempts))
 	a.schedule(e, w, at)
 	e.set(backingOff, e.pending == delayed && a.waiting.at(e) == at)
 	return false
@@ -262,7 +277,7 @@ func (a *agenda[K]) park(e *entry[K], err error) {
 // setAside ends the run and parks the key, unless there was news during the run.
 func (a *agenda[K]) setAside(e *entry[K]) (isParked bool) {
 	if e.pending != nothing && e.is(news) {
-		e.failure = nil
+		e.forget()
 		e.endCauses()
 		a.endRun(e)
 		return false
@@ -277,7 +292,7 @@ func (a *agenda[K]) setAside(e *entry[K]) (isParked bool) {
 // unpark takes the key back among the others; its failures are forgotten.
 func (a *agenda[K]) unpark(e *entry[K]) {
 	e.flags = 0
-	e.failure = nil
+	e.forget()
 	e.endCauses()
 	a.parked--
 }
@@ -326,31 +341,28 @@ func (a *agenda[K]) drop(e *entry[K]) {
 
 func (a *agenda[K]) forget(key K, hash uint32) {
 	if e := a.keys.find(hash, key); e != nil {
-		e.failure = nil
+		e.forget()
 		a.release(e)
 	}
 }
 
 // fail counts a failure of the key.
 func (a *agenda[K]) fail(e *entry[K]) {
-	if e.failure == nil {
-		e.failure = &failure{}
-	}
-	e.failure.attempts++
+	e.attempts = uint32(min(uint64(e.attempts)+1, math.MaxUint32))
 	e.flags |= failed
 }
 
 // failRun counts the failure of a run, if AddRateLimited has not.
 func (a *agenda[K]) failRun(e *entry[K], err error) {
-	if !e.is(failed) || e.failure == nil {
+	if !e.is(failed) || e.attempts == 0 {
 		a.fail(e)
 	}
-	e.failure.err = err
+	e.setErr(err)
 }
 
 // release gives up an entry about which there is nothing to know any more.
 func (a *agenda[K]) release(e *entry[K]) {
-	if e.pending == nothing && e.flags&(running|parked) == 0 && e.failure == nil {
+	if e.pending == nothing && e.flags&(running|parked) == 0 && e.attempts == 0 {
 		a.tenants.leave(e.tenant)
 		a.keys.remove(e)
 	}

@@ -160,21 +160,26 @@ func BenchmarkQueue(b *testing.B) {
 // runQueue adds and works off; if exact, each add must have been worked on.
 func runQueue(b *testing.B, s queueSubject, keys []store.Key, adds, p int, limited, exact bool) {
 	var producers, workers sync.WaitGroup
-	var worked atomic.Int64
-	for range p {
+	worked := make([]struct {
+		n atomic.Int64
+		_ [56]byte // a cache line for each worker
+	}, p)
+	total := func() (n int64) {
+		for i := range worked {
+			n += worked[i].n.Load()
+		}
+		return n
+	}
+	for i := range p {
 		workers.Go(func() {
-			n := 0
 			for {
 				key, ok := s.get()
 				if !ok {
-					break
+					return
 				}
 				s.done(key, limited)
-				if n++; exact && n%64 == 0 {
-					worked.Add(64)
-				}
+				worked[i].n.Add(1)
 			}
-			worked.Add(int64(n % 64))
 		})
 	}
 	for i := range p {
@@ -189,17 +194,13 @@ func runQueue(b *testing.B, s queueSubject, keys []store.Key, adds, p int, limit
 		})
 	}
 	producers.Wait()
-	// Delayed adds, and those that controller-runtime still has in its buffer, would
-	// be lost in a shutdown.
-	for exact && worked.Load() < int64(adds-64*p) {
+	// A shutdown would lose delayed adds, and what controller-runtime has in a buffer.
+	for exact && total() < int64(adds) {
 		time.Sleep(time.Millisecond)
-	}
-	if exact {
-		time.Sleep(2 * time.Millisecond)
 	}
 	s.shutDown()
 	workers.Wait()
-	if n := worked.Load(); exact && n != int64(adds) {
+	if n := total(); exact && n != int64(adds) {
 		b.Fatalf("%d of %d keys were worked on", n, adds)
 	}
 }
