@@ -125,8 +125,8 @@ type AddOptions struct {
 	// Priority is raised, never lowered, by further adds of a key that has not been
 	// handed out yet.
 	Priority Priority
-	// Cause says why; the worker gets it with the key ([Item]). The zero Cause is
-	// not recorded.
+	// Cause says why; the worker gets it with the key ([Item]). A Cause without a
+	// Reason is not recorded.
 	Cause Cause
 	// KeepBackoff says that nothing changed which could let the key succeed where it
 	// failed: a resync, or the event of what its own run wrote. A key that waits for
@@ -134,6 +134,9 @@ type AddOptions struct {
 	// other key it has no effect.
 	KeepBackoff bool
 }
+
+// priority returns the nearest of the priorities.
+func (o *AddOptions) priority() Priority { return min(max(o.Priority, PriorityLow), PriorityHigh) }
 
 // Item is a key that was handed to a worker.
 type Item[K comparable] struct {
@@ -220,12 +223,12 @@ func (q *Queue[K]) AddRateLimited(key K, add ...AddOptions) {
 }
 
 func (q *Queue[K]) add(key K, when when, d time.Duration, add []AddOptions) {
-	var o AddOptions
+	var o *AddOptions
 	switch len(add) {
 	case 0:
+		o = &AddOptions{}
 	case 1:
-		o = add[0]
-		o.Priority = min(max(o.Priority, PriorityLow), PriorityHigh)
+		o = &add[0]
 	default:
 		panic("reconcile: more than one options value given to one call: set the fields of one")
 	}
@@ -233,11 +236,15 @@ func (q *Queue[K]) add(key K, when when, d time.Duration, add []AddOptions) {
 	if q.opts.Tenant != nil {
 		tenant = q.opts.Tenant(key)
 	}
-	hash, now := q.hash(key), q.now()
+	hash := q.hash(key)
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.agenda.addReady(key, hash, when, o) {
+		return
+	}
+	now := q.now()
 	q.agenda.advance(now)
-	q.agenda.add(key, hash, tenant, when, dueAt(now, d), &o)
+	q.agenda.add(key, hash, tenant, when, dueAt(now, d), o)
 	q.wake()
 }
 

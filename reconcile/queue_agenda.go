@@ -2,7 +2,10 @@
 
 package reconcile
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // An agenda is a queue's state and its rules, without clock, lock or goroutines:
 // what is done to it happens at the time that it was last advanced to.
@@ -34,9 +37,9 @@ func newAgenda[K comparable](l limiter, maxAttempts int, maxWait time.Duration) 
 func (a *agenda[K]) advance(now int64) {
 	a.now = max(a.now, now)
 	for a.waiting.next() <= a.now && a.waiting.len() > 0 {
-		e := a.waiting.first()
+		e, at := a.waiting.first(), a.waiting.next()
 		a.unwait(e)
-		a.makeReady(e)
+		a.makeReady(e, at)
 	}
 }
 
@@ -52,6 +55,18 @@ const (
 	limited               // notLater than the backoff and the overall limit allow
 )
 
+// addReady is add for a key that is ready already, and so is most of what happens
+// to a busy queue: it needs no clock, which would take as long as the rest. It
+// returns false if there is more to do.
+func (a *agenda[K]) addReady(key K, hash uint32, w when, o *AddOptions) bool {
+	e := a.keys.find(hash, key)
+	if e == nil || e.pending != due || w != notLater || o.priority() > e.priority || !o.KeepBackoff && !e.is(news) || a.closed {
+		return false
+	}
+	e.note(&o.Cause)
+	return true
+}
+
 // add is all of the Add methods; at is not before now.
 func (a *agenda[K]) add(key K, hash uint32, tenant string, w when, at int64, o *AddOptions) {
 	if a.closed {
@@ -61,14 +76,14 @@ func (a *agenda[K]) add(key K, hash uint32, tenant string, w when, at int64, o *
 	if e == nil {
 		e = a.insert(key, hash, tenant)
 	}
-	e.note(o.Cause)
+	e.note(&o.Cause)
 	if e.is(parked) {
 		if o.KeepBackoff {
 			return
 		}
 		a.unpark(e)
 	}
-	a.prioritise(e, o.Priority)
+	a.prioritise(e, o.priority())
 	e.set(news, e.is(news) || !o.KeepBackoff)
 	if e.is(backingOff) && (o.KeepBackoff || w == limited) {
 		return
@@ -80,7 +95,10 @@ func (a *agenda[K]) add(key K, hash uint32, tenant string, w when, at int64, o *
 	if e.is(running) && !e.is(failed) || !e.is(running) && e.pending == nothing {
 		a.fail(e)
 	}
-	at = a.limiter.after(a.now, e.attempts())
+	if e.pending == due {
+		return
+	}
+	at = a.limiter.after(a.now, int(e.attempts))
 	a.schedule(e, notLater, at)
 	e.set(backingOff, e.pending == delayed && a.waiting.at(e) == at)
 }
@@ -94,7 +112,8 @@ func (a *agenda[K]) insert(key K, hash uint32, tenant string) *entry[K] {
 
 // schedule sets the deadline of what is pending.
 func (a *agenda[K]) schedule(e *entry[K], w when, at int64) {
-	switch e.pending {
+	was := e.pending
+	switch was {
 	case due:
 		if w != notBefore || at <= a.now {
 			return
@@ -107,8 +126,11 @@ func (a *agenda[K]) schedule(e *entry[K], w when, at int64) {
 		a.unwait(e)
 	}
 	if at <= a.now {
-		a.makeReady(e)
+		a.makeReady(e, a.now)
 		return
+	}
+	if was != delayed && !e.is(running) {
+		e.since = a.now
 	}
 	a.wait(e, at)
 }
@@ -119,8 +141,6 @@ func (a *agenda[K]) wait(e *entry[K], at int64) {
 	a.waiting.push(e, at)
 	if e.is(running) {
 		a.later++
-	} else {
-		e.since = a.now
 	}
 }
 
@@ -134,14 +154,15 @@ func (a *agenda[K]) unwait(e *entry[K]) {
 	}
 }
 
-// makeReady lets the key be handed out: now, or when its run ends.
-func (a *agenda[K]) makeReady(e *entry[K]) {
+// makeReady lets the key be handed out, or, if it is running, when its run ends.
+// It has been so since then; nobody may have looked at the deadlines meanwhile.
+func (a *agenda[K]) makeReady(e *entry[K], since int64) {
 	e.pending = due
 	if e.is(running) {
 		a.again++
 		return
 	}
-	e.since = a.now
+	e.since = since
 	a.ready.push(e)
 }
 
@@ -177,7 +198,7 @@ func (a *agenda[K]) take() (item Item[K], ok bool) {
 	}
 	a.ready.remove(e)
 	e.pending = nothing
-	item = Item[K]{Key: e.key, Attempts: e.attempts(), Priority: e.priority, Waited: time.Duration(a.now - e.since)}
+	item = Item[K]{Key: e.key, Attempts: int(e.attempts), Priority: e.priority, Waited: time.Duration(a.now - e.since)}
 	item.Causes, item.MoreCauses = e.handOut()
 	e.flags = running
 	e.since = a.now
@@ -202,7 +223,7 @@ func (a *agenda[K]) endRun(e *entry[K]) {
 // done ends a run that succeeded, or of which AddRateLimited said that it failed.
 func (a *agenda[K]) done(e *entry[K]) {
 	if !e.is(failed) {
-		e.failure = nil
+		e.forget()
 	}
 	e.endCauses()
 	a.endRun(e)
@@ -211,7 +232,7 @@ func (a *agenda[K]) done(e *entry[K]) {
 
 // repeat ends a run that succeeded and is to be repeated.
 func (a *agenda[K]) repeat(e *entry[K], d time.Duration) {
-	e.failure = nil
+	e.forget()
 	e.endCauses()
 	a.endRun(e)
 	if !a.closed {
@@ -225,7 +246,7 @@ func (a *agenda[K]) repeat(e *entry[K], d time.Duration) {
 // retry ends a run that failed.
 func (a *agenda[K]) retry(e *entry[K], err error) (isParked bool) {
 	a.failRun(e, err)
-	if a.maxAttempts > 0 && e.attempts() >= a.maxAttempts {
+	if a.maxAttempts > 0 && int(e.attempts) >= a.maxAttempts {
 		return a.setAside(e)
 	}
 	a.endRun(e)
@@ -238,14 +259,14 @@ func (a *agenda[K]) retry(e *entry[K], err error) (isParked bool) {
 	}
 	e.keepCauses()
 	e.flags |= retried
-	if e.pending == due && e.is(news) {
+	if e.pending == due && e.is(news) || e.is(backingOff) {
 		return false
 	}
 	w := notLater
 	if !e.is(news) {
 		w = notBefore // what was added does not shorten the backoff
 	}
-	at := a.limiter.after(a.now, e.attempts())
+	at := a.limiter.after(a.now, int(e.attempts))
 	a.schedule(e, w, at)
 	e.set(backingOff, e.pending == delayed && a.waiting.at(e) == at)
 	return false
@@ -274,7 +295,7 @@ func (a *agenda[K]) park(e *entry[K], err error) {
 // setAside ends the run and parks the key, unless there was news during the run.
 func (a *agenda[K]) setAside(e *entry[K]) (isParked bool) {
 	if e.pending != nothing && e.is(news) {
-		e.failure = nil
+		e.forget()
 		e.endCauses()
 		a.endRun(e)
 		return false
@@ -289,7 +310,7 @@ func (a *agenda[K]) setAside(e *entry[K]) (isParked bool) {
 // unpark takes the key back among the others; its failures are forgotten.
 func (a *agenda[K]) unpark(e *entry[K]) {
 	e.flags = 0
-	e.failure = nil
+	e.forget()
 	e.endCauses()
 	a.parked--
 }
@@ -302,7 +323,7 @@ func (a *agenda[K]) unparkKey(key K, hash uint32) bool {
 	a.unpark(e)
 	a.prioritise(e, PriorityNormal)
 	e.flags |= news
-	a.makeReady(e)
+	a.makeReady(e, a.now)
 	return true
 }
 
@@ -324,6 +345,9 @@ func (a *agenda[K]) withdraw(e *entry[K]) {
 		a.unwait(e)
 	}
 	e.flags &^= news | retried | repeated
+	if !e.is(running) {
+		e.since = a.now
+	}
 }
 
 // drop gives up what is pending, and the entry if there is nothing else.
@@ -335,31 +359,28 @@ func (a *agenda[K]) drop(e *entry[K]) {
 
 func (a *agenda[K]) forget(key K, hash uint32) {
 	if e := a.keys.find(hash, key); e != nil {
-		e.failure = nil
+		e.forget()
 		a.release(e)
 	}
 }
 
 // fail counts a failure of the key.
 func (a *agenda[K]) fail(e *entry[K]) {
-	if e.failure == nil {
-		e.failure = &failure{}
-	}
-	e.failure.attempts++
+	e.attempts = uint32(min(uint64(e.attempts)+1, math.MaxUint32))
 	e.flags |= failed
 }
 
 // failRun counts the failure of a run, if AddRateLimited has not.
 func (a *agenda[K]) failRun(e *entry[K], err error) {
-	if !e.is(failed) || e.failure == nil {
+	if !e.is(failed) || e.attempts == 0 {
 		a.fail(e)
 	}
-	e.failure.err = err
+	e.setErr(err)
 }
 
 // release gives up an entry about which there is nothing to know any more.
 func (a *agenda[K]) release(e *entry[K]) {
-	if e.pending == nothing && e.flags&(running|parked) == 0 && e.failure == nil {
+	if e.pending == nothing && e.flags&(running|parked) == 0 && e.attempts == 0 {
 		a.tenants.leave(e.tenant)
 		a.keys.remove(e)
 	}

@@ -7,11 +7,11 @@ package reconcile
 type entry[K comparable] struct {
 	key      K
 	tenant   *tenant[K]
-	causes   *causes  // nil: none
-	failure  *failure // nil: none since the last success
-	since    int64    // when it became what it is: ready, waiting, running, parked or idle
+	detail   *detail // nil: no causes, no error
+	since    int64   // when it became what it is: ready, waiting, running, parked or idle
 	hash     uint32
-	slot     int32 // in deadlines, while pending is delayed
+	slot     int32  // in deadlines, while pending is delayed
+	attempts uint32 // failures since the last success
 	pending  pending
 	priority Priority // of what is pending, or of the run
 	flags    flags
@@ -50,17 +50,4 @@ func (e *entry[K]) set(f flags, on bool) {
 	if on {
 		e.flags |= f
 	}
-}
-
-// failure is what is known of the failures since the last success.
-type failure struct {
-	attempts int
-	err      error
-}
-
-func (e *entry[K]) attempts() int {
-	if e.failure == nil {
-		return 0
-	}
-	return e.failure.attempts
 }

@@ -23,7 +23,7 @@ type share[K comparable] struct {
 
 func (e *entry[K]) share() *share[K] { return &e.tenant.shares[e.priority-PriorityLow] }
 
-// choose returns the entry whose turn it is, or nil.
+// choose returns the entry whose turn it is, or nil. It must be removed then.
 func (r *readyList[K]) choose(now, maxWait int64) *entry[K] {
 	if r.n == 0 {
 		return nil
@@ -34,6 +34,7 @@ func (r *readyList[K]) choose(now, maxWait int64) *entry[K] {
 	}
 	for i := priorities - 1; ; i-- {
 		if s := r.turns[i]; s != nil {
+			r.turns[i] = s.behind
 			return s.first
 		}
 	}
@@ -95,15 +96,12 @@ func (r *readyList[K]) join(e *entry[K]) {
 	s.before.behind, s.behind.before = s, s
 }
 
-// leave takes the entry out of its share. If it was the tenant's turn, the next
-// tenant's comes.
+// leave takes the entry out of its share, and a tenant that has nothing left
+// there out of the round.
 func (r *readyList[K]) leave(e *entry[K]) {
 	s, turn := e.share(), &r.turns[e.priority-PriorityLow]
 	if e.before == nil {
 		s.first = e.behind
-		if *turn == s {
-			*turn = s.behind
-		}
 	} else {
 		e.before.behind = e.behind
 	}
@@ -120,6 +118,9 @@ func (r *readyList[K]) leave(e *entry[K]) {
 		*turn = nil
 	} else {
 		s.before.behind, s.behind.before = s.behind, s.before
+		if *turn == s {
+			*turn = s.behind
+		}
 	}
 	s.before, s.behind = nil, nil
 }

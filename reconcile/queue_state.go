@@ -142,17 +142,15 @@ func (a *agenda[K]) phase(e *entry[K]) Phase {
 func (a *agenda[K]) state(e *entry[K], now time.Time) State[K] {
 	s := State[K]{
 		Key: e.key, Phase: a.phase(e), Since: now.Add(time.Duration(e.since - a.now)),
-		Added: e.pending != nothing, Attempts: e.attempts(), Priority: e.priority, Tenant: e.tenant.name,
+		Added: e.pending != nothing, Attempts: int(e.attempts), Priority: e.priority, Tenant: e.tenant.name,
 	}
 	if e.pending == delayed {
 		s.Until = now.Add(time.Duration(a.waiting.at(e) - a.now))
 	}
-	if e.failure != nil {
-		s.LastError = e.failure.err
-	}
-	if c := e.causes; c != nil {
-		s.Causes, s.Pending = slices.Clone(c.run), slices.Clone(c.pending)
-		s.MoreCauses = c.runMore + c.pendingMore
+	if d := e.detail; d != nil {
+		s.LastError = d.err
+		s.Causes, s.Pending = slices.Clone(d.run), slices.Clone(d.pending)
+		s.MoreCauses = int(d.runMore) + int(d.pendingMore)
 	}
 	if !e.is(running | parked) {
 		s.Causes, s.Pending = s.Pending, nil
