@@ -274,16 +274,16 @@ func (a *agenda[K]) retry(e *entry[K], err error) (isParked bool) {
 
 // isEcho reports whether all that was added during the run is its own doing.
 func (a *agenda[K]) isEcho(e *entry[K]) bool {
-	s := e.causes
-	if a.echo == nil || s == nil || s.pendingMore > 0 {
+	d := e.detail
+	if a.echo == nil || d == nil || d.pendingMore > 0 {
 		return false
 	}
-	for _, c := range s.pending {
+	for _, c := range d.pending {
 		if !a.echo(e.key, c) {
 			return false
 		}
 	}
-	return len(s.pending) > 0
+	return len(d.pending) > 0
 }
 
 // park ends a run that failed for good.
