@@ -202,9 +202,10 @@ func (w *workers[K]) process(dog *watchdog, item Item[K]) (replaced bool) {
 	cancel()
 
 	r := Reconciled{Running: a.running, Err: result.err, Waited: item.Waited, Duration: took, Wrote: a.end()}
-	loop := c.leave(item.Key, &r)
+	run := c.note(item.Key, r)
 	r.Outcome = c.finish(item.Key, result, lost)
-	c.tell(r, loop)
+	c.leave(item.Key, a, run, r.Outcome)
+	c.tell(r, run.loop)
 	return replaced
 }
 
