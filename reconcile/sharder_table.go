@@ -47,7 +47,9 @@ func newShardTable(shards int) shardTable {
 }
 
 // free reports whether nobody owns anything.
-func (t shardTable) free() bool { return !slices.ContainsFunc(t.owners, func(o string) bool { return o != "" }) }
+func (t shardTable) free() bool {
+	return !slices.ContainsFunc(t.owners, func(o string) bool { return o != "" })
+}
 
 // with returns a copy of the table in which the owners are these, and the sessions
 // those that own something; add may be one of them.
