@@ -28,6 +28,7 @@ type dependency struct {
 // ARCHITECTURE.md says why it is worth its weight.
 var rootDependencies = []dependency{
 	{module: "github.com/anishathalye/porcupine", users: []string{"store/storetest"}, tests: true},
+	{module: "github.com/cenkalti/backoff/v4", users: []string{"watch"}},
 	{module: "github.com/google/go-cmp", tests: true},
 	{module: "github.com/hashicorp/go-memdb", users: []string{"store"}},
 	{module: "github.com/tidwall/btree", users: []string{"store/memory"}},

@@ -3,9 +3,6 @@
 package reconcile
 
 import (
-	"encoding/json"
-	"time"
-
 	"github.com/slipway-dev/slipway/store"
 )
 
@@ -96,38 +93,5 @@ func validateLease(_, l *Lease) error {
 	if n := l.Spec.LeaseTransitions; n != nil && *n < 0 {
 		return store.Invalidf("spec.leaseTransitions is %d: want 0 or more", *n)
 	}
-	return nil
-}
-
-// MicroTime is an instant with the JSON of Kubernetes' metav1.MicroTime: RFC 3339
-// in UTC with six digits of a second, null where it is zero.
-type MicroTime struct{ time.Time }
-
-const rfc3339Micro = "2006-01-02T15:04:05.000000Z07:00"
-
-// MarshalJSON returns the instant as text.
-func (t MicroTime) MarshalJSON() ([]byte, error) {
-	if t.IsZero() {
-		return []byte("null"), nil
-	}
-	return t.UTC().AppendFormat(nil, `"`+rfc3339Micro+`"`), nil
-}
-
-// UnmarshalJSON reads what MarshalJSON writes, and any other RFC 3339 time: zone
-// and fraction are kept as the instant, which is then in UTC.
-func (t *MicroTime) UnmarshalJSON(data []byte) error {
-	if string(data) == "null" {
-		*t = MicroTime{}
-		return nil
-	}
-	var text string
-	if err := json.Unmarshal(data, &text); err != nil {
-		return err
-	}
-	parsed, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return err
-	}
-	t.Time = parsed.UTC()
 	return nil
 }
