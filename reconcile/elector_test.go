@@ -156,7 +156,9 @@ func TestElectorHandsOverOnShutdown(t *testing.T) {
 // The lease of a process that is gone, whatever is in it: nobody compares the
 // times in it with a clock.
 func TestElectorWaitsForDeadHolder(t *testing.T) {
-	at := func(years int) *reconcile.MicroTime { return &reconcile.MicroTime{Time: time.Now().AddDate(years, 0, 0)} }
+	at := func(years int) *reconcile.MicroTime {
+		return &reconcile.MicroTime{Time: time.Now().AddDate(years, 0, 0)}
+	}
 	for name, c := range map[string]struct {
 		spec        reconcile.LeaseSpec
 		annotations map[string]string
@@ -583,7 +585,9 @@ func TestElectorOptions(t *testing.T) {
 	defer st.Close()
 	good := reconcile.ElectorOptions{Namespace: "default", Name: "x", Identity: "a"}
 	timing := func(duration, deadline, retry time.Duration) func(*reconcile.ElectorOptions) {
-		return func(o *reconcile.ElectorOptions) { o.Timing = reconcile.LeaseTiming{Duration: duration, Deadline: deadline, Retry: retry} }
+		return func(o *reconcile.ElectorOptions) {
+			o.Timing = reconcile.LeaseTiming{Duration: duration, Deadline: deadline, Retry: retry}
+		}
 	}
 	const s = time.Second
 	for name, c := range map[string]struct {
