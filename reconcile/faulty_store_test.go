@@ -29,6 +29,11 @@ type link struct {
 	slow   time.Duration // how long a call takes at most, each way
 	skew   time.Duration // how far the replica's wall clock is off
 
+	ttl time.Duration // the least time to live of a lease: an engine may make it longer
+
+	// delay says of a write that it fails now, and arrives that much later; nil: none does.
+	delay func(w store.Write) time.Duration
+
 	late sync.WaitGroup // calls that are still under way while nobody waits for them
 }
 
@@ -199,6 +204,17 @@ func (l *link) Write(ctx context.Context, s *store.Schema, w store.Write) (store
 	if lease, ok := w.Object.(*reconcile.Lease); ok && w.Op != store.Delete {
 		w.Object = l.skewed(lease)
 	}
+	var delay func(store.Write) time.Duration
+	l.set(func() { delay = l.delay })
+	if delay != nil {
+		if d := delay(w); d > 0 {
+			l.late.Go(func() {
+				time.Sleep(d)
+				_, _ = l.Engine.Write(context.WithoutCancel(ctx), s, w)
+			})
+			return nil, fmt.Errorf("%w: %w", store.ErrUnknownOutcome, errLink)
+		}
+	}
 	return call(l, ctx, func(ctx context.Context) (store.Object, error) { return l.Engine.Write(ctx, s, w) })
 }
 
@@ -245,7 +261,7 @@ func (l *link) Watch(ctx context.Context, s *store.Schema, o store.WatchOptions)
 }
 
 func (l *link) Grant(ctx context.Context, ttl time.Duration) (store.Lease, error) {
-	return call(l, ctx, func(ctx context.Context) (store.Lease, error) { return l.Engine.Grant(ctx, ttl) })
+	return call(l, ctx, func(ctx context.Context) (store.Lease, error) { return l.Engine.Grant(ctx, max(ttl, l.ttl)) })
 }
 
 func (l *link) KeepAlive(ctx context.Context, id store.LeaseID) error {

@@ -144,10 +144,7 @@ func (t *tenure) renewObject(ctx context.Context, change func(*Lease)) error {
 // reread takes in the object as it is, which ends the tenure if it is another's.
 func (t *tenure) reread(ctx context.Context) error {
 	found, err := t.objects.get(ctx, store.KeyOf(t.record))
-	if err == nil && found.UID != t.record.UID {
-		err = fmt.Errorf("Lease %s was deleted and created again", store.KeyOf(found))
-		t.lose(err)
-	} else if err == nil && (value(found.Spec.HolderIdentity) != value(t.record.Spec.HolderIdentity) ||
+	if err == nil && (value(found.Spec.HolderIdentity) != value(t.record.Spec.HolderIdentity) ||
 		found.Annotations[sessionAnnotation] != t.record.Annotations[sessionAnnotation]) {
 		err = fmt.Errorf("Lease %s is held by %q", store.KeyOf(found), value(found.Spec.HolderIdentity))
 		t.lose(err)

@@ -54,14 +54,14 @@ func (t LeaseTiming) complete() (LeaseTiming, error) {
 		t.Retry = t.Deadline / 5
 	}
 	switch {
+	case t.Duration < time.Millisecond:
+		return t, store.Invalidf("Duration is %v: want at least a millisecond", t.Duration)
 	case t.Duration > math.MaxInt32*time.Second:
 		return t, store.Invalidf("Duration is %v: want at most %d seconds, which is what a Lease can say", t.Duration, math.MaxInt32)
 	case t.Deadline >= t.Duration:
 		return t, store.Invalidf("Deadline is %v and Duration %v: want a shorter Deadline, or two could hold the lease at once", t.Deadline, t.Duration)
 	case t.Retry >= t.Deadline:
 		return t, store.Invalidf("Retry is %v and Deadline %v: want a shorter Retry, or the lease is lost before it is renewed", t.Retry, t.Deadline)
-	case t.Retry <= 0:
-		return t, store.Invalidf("Duration is %v: want at least a microsecond", t.Duration)
 	}
 	return t, nil
 }

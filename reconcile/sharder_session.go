@@ -110,9 +110,9 @@ func (s *Sharder) discard(ctx context.Context, key store.Key, id *string) error 
 func (s *Sharder) prepareTable(ctx context.Context) (ready bool, err error) {
 	found, err := s.objects.get(ctx, s.key)
 	if errors.Is(err, store.ErrNotFound) {
-		return s.createTable(ctx)
+		found, err = s.createTable(ctx)
 	}
-	if err != nil {
+	if err != nil || found == nil {
 		return false, err
 	}
 	s.missing = time.Time{}
@@ -137,17 +137,13 @@ func (s *Sharder) prepareTable(ctx context.Context) (ready bool, err error) {
 }
 
 // createTable creates a table in which nobody owns anything. Where there are
-// replicas, somebody has deleted theirs: then it waits until they have noticed.
-func (s *Sharder) createTable(ctx context.Context) (ready bool, err error) {
-	leases, err := s.objects.list(ctx, store.ListOptions{Namespace: s.key.Namespace, Labels: s.selector})
+// replicas, somebody has deleted theirs: then it returns nil until they have noticed.
+func (s *Sharder) createTable(ctx context.Context) (*Lease, error) {
+	v, err := s.list(ctx)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	now := time.Now()
-	v, err := readView(s.key.Name, leases)
-	if err != nil {
-		return false, err
-	}
 	wait := time.Duration(0)
 	for _, m := range v.members {
 		if !m.sealed() {
@@ -158,14 +154,26 @@ func (s *Sharder) createTable(ctx context.Context) (ready bool, err error) {
 		s.missing = now
 	}
 	if now.Sub(s.missing) < wait {
-		return false, nil
+		return nil, nil
 	}
 	l := &Lease{Meta: store.Meta{Namespace: s.key.Namespace, Name: s.key.Name, Labels: map[string]string{sharderLabel: s.key.Name}}}
 	if err := newShardTable(s.opts.Shards).store(l); err != nil {
-		return false, err
+		return nil, err
 	}
-	_, err = s.objects.create(ctx, l)
-	return err == nil, err
+	written, err := s.objects.create(ctx, l)
+	if errors.Is(err, store.ErrAlreadyExists) { // another was faster
+		return s.objects.get(ctx, s.key)
+	}
+	return written, err
+}
+
+// list reads table and replicas at one revision.
+func (s *Sharder) list(ctx context.Context) (view, error) {
+	leases, err := s.objects.list(ctx, store.ListOptions{Namespace: s.key.Namespace, Labels: s.selector})
+	if err != nil {
+		return view{}, err
+	}
+	return readView(s.key.Name, leases)
 }
 
 // serve keeps the session until it is lost, or has handed everything over because
@@ -281,16 +289,11 @@ func (s *shardingSession) confirm(ctx context.Context, renew bool, look func(con
 // read reads table and replicas at one revision, and ends the session if it is
 // not what this replica believes.
 func (s *shardingSession) read(ctx context.Context) (view, error) {
-	leases, err := s.objects.list(ctx, store.ListOptions{Namespace: s.key.Namespace, Labels: s.selector})
+	v, err := s.list(ctx)
 	if err != nil {
 		return view{}, err
 	}
-	now := time.Now() // after the list: what it shows is no younger
-	v, err := readView(s.key.Name, leases)
-	if err != nil {
-		return view{}, err
-	}
-	s.witness.see(v, now)
+	s.witness.see(v, time.Now()) // after the list: what it shows is no younger
 	me, there := v.members[s.id]
 	switch {
 	case v.lease == nil:

@@ -73,7 +73,8 @@ type world struct {
 	works  *store.Handle[*work]
 	random *rand.Rand
 	owner  func(st store.Store, identity string) (owner, error)
-	leases bool // the store has leases: fences hold
+	leases bool          // the store has leases: fences hold
+	ttl    time.Duration // how long they last at least: no fence may rely on their end
 	keys   []string
 
 	replicas []*replica
@@ -110,6 +111,9 @@ const worldKeys = 24
 func newWorld(t *testing.T, seed uint64, leases bool, mk func(st store.Store, identity string) (owner, error)) *world {
 	w := &world{t: t, random: rand.New(rand.NewPCG(seed, 7)), owner: mk, leases: leases, start: time.Now(),
 		active: map[string][]*job{}, last: map[string]time.Time{}}
+	if seed%2 == 0 {
+		w.ttl = time.Hour
+	}
 	w.st = memory.New(memory.Options{})
 	works, err := store.Register(w.st, store.Kind[*work]{Name: "Work"})
 	if err != nil {
@@ -154,6 +158,7 @@ func tail(lines []string, n int) string {
 // begin starts a process.
 func (w *world) begin(identity string) *replica {
 	r := &replica{world: w, identity: identity, link: newLink(w.st, w.random.Uint64()), done: make(chan struct{})}
+	r.link.ttl = w.ttl
 	var st store.Store = r.link
 	if !w.leases {
 		st = plain{r.link}
@@ -311,6 +316,9 @@ func (w *world) watchEpochs(ctx context.Context) {
 		if last := epochs[ev.Object.Name]; last != nil && ev.Object.Spec.Epoch < last.Spec.Epoch {
 			w.wrong("%s wrote %s in epoch %d, after %s in epoch %d", ev.Object.Spec.Worker, ev.Object.Name, ev.Object.Spec.Epoch,
 				last.Spec.Worker, last.Spec.Epoch)
+		}
+		if last := epochs[ev.Object.Name]; last != nil && last.Spec.Epoch != 0 && ev.Object.Spec.Epoch == last.Spec.Epoch && ev.Object.Spec.Worker != last.Spec.Worker {
+			w.wrong("%s wrote %s in epoch %d, which is %s's", ev.Object.Spec.Worker, ev.Object.Name, ev.Object.Spec.Epoch, last.Spec.Worker)
 		}
 		epochs[ev.Object.Name] = ev.Object
 	}
