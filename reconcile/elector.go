@@ -30,9 +30,10 @@ import (
 //
 // Two leaders' contexts are never alive at once, whatever the replicas' wall
 // clocks say, as long as their monotonic clocks run at about the same speed (see
-// [LeaseTiming]). A leader that was paused, by a debugger, a swapped-out page or a
-// suspended machine, learns that it is deposed when it wakes, and may be in the
-// middle of a write then. So each term has a fence where the store is a
+// [LeaseTiming]). A leader that was paused, by a debugger or a swapped-out page,
+// learns that it is deposed when it wakes, and may be in the middle of a write
+// then; one whose machine was suspended, and the monotonic clock with it, learns it
+// at its next renewal. So each term has a fence where the store is a
 // [store.Leaser]: the successor revokes it before it begins, and what the deposed
 // leader writes with it fails with [store.ErrLeaseLost]. On a store without leases
 // nothing stops such a write; what lies outside of the store can compare epochs.
@@ -177,7 +178,7 @@ func (e *Elector) Run(ctx context.Context, lead func(ctx context.Context, term T
 	defer stop()
 	follower.Go(func() {
 		opts := store.WatchOptions{Namespace: e.key.Namespace, Name: e.key.Name}
-		e.objects.follow(following, opts, e.opts.Timing.Retry, e.look)
+		e.objects.follow(following, opts, e.opts.Timing.Retry, e.opts.Logger, e.look)
 	})
 	for {
 		t, err := e.campaign(ctx)
@@ -370,7 +371,7 @@ func (e *Elector) serve(ctx context.Context, t *tenure, lead func(context.Contex
 	e.leading.Store(false)
 	lost := context.Cause(t.ctx)
 	if failed := t.end(ctx); failed != nil {
-		e.opts.Logger.Warn("reconcile: the lease is not given back, and has to run out", "lease", e.key, "error", failed)
+		e.opts.Logger.Warn("reconcile: the lease could not be given back", "lease", e.key, "error", failed)
 	}
 	e.opts.Logger.Info("reconcile: leadership ended", "lease", e.key, "identity", e.opts.Identity, "epoch", t.epoch, "why", lost)
 	if f := e.opts.Hooks.Deposed; f != nil {

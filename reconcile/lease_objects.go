@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"time"
 
@@ -157,11 +158,12 @@ func (o *leaseObjects) remove(ctx context.Context, l *Lease) error {
 }
 
 // follow calls see with each change until the context ends. It is a hint and no
-// more: where the watch fails, changes go unseen until it works again.
-func (o *leaseObjects) follow(ctx context.Context, opts store.WatchOptions, again time.Duration, see func(store.EventType, *Lease)) {
+// more: where the watch fails, changes are seen later, by those who look.
+func (o *leaseObjects) follow(ctx context.Context, opts store.WatchOptions, again time.Duration, log *slog.Logger, see func(store.EventType, *Lease)) {
 	for ctx.Err() == nil {
 		for ev, err := range o.store.Watch(ctx, o.schema, opts) {
 			if err != nil {
+				log.Debug("reconcile: the watch of leases failed", "namespace", opts.Namespace, "error", err)
 				break
 			}
 			if ev.Object == nil {

@@ -159,15 +159,18 @@ func (t *tenure) reread(ctx context.Context) error {
 }
 
 // end gives the lease back, once the work is over, unless it is another's. The
-// fence goes first, so that work which outlives its end writes nothing: if it
-// can't be revoked, it stays in the object for the successor to revoke. An error
-// means that the others have to wait until the lease has run out.
+// fence goes first, so that work which outlives its end writes nothing. Where that
+// fails, it stays in the object for the successor to revoke, and the error says so;
+// any other means that the others have to wait until the lease has run out.
 func (t *tenure) end(ctx context.Context) error {
 	t.expiry.Stop()
 	t.cancel(errReleased)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.timing.attempt())
 	defer cancel()
 	unfenced := t.objects.revoke(ctx, t.fence)
+	if unfenced != nil {
+		unfenced = fmt.Errorf("revoke the fence: %w", unfenced)
+	}
 	for {
 		next := t.record.DeepCopy()
 		free(next)

@@ -52,8 +52,9 @@ type Sharder struct {
 	key      store.Key // of the table
 	selector store.Selector
 	pace     pace
-	witness  *witness  // belongs to Run
-	missing  time.Time // since when Run has found no table, though there are replicas
+	witness  *witness        // belongs to Run
+	missing  time.Time       // since when Run has found no table, though there are replicas
+	former   map[string]bool // sessions of this sharder that have ended; belongs to Run
 
 	running atomic.Bool
 	hint    chan struct{} // something may be worth a look before the next renewal
@@ -143,6 +144,7 @@ func NewSharder(st store.Store, opts SharderOptions) (*Sharder, error) {
 		selector: selector,
 		pace:     newPace(opts.Identity),
 		witness:  newWitness(opts.Timing.Duration),
+		former:   map[string]bool{},
 		hint:     make(chan struct{}, 1),
 		gained:   make(chan struct{}, 1),
 		epochs:   make([]uint64, opts.Shards),
@@ -174,7 +176,7 @@ func (s *Sharder) Run(ctx context.Context) error {
 	defer stop()
 	helpers.Go(func() {
 		opts := store.WatchOptions{Namespace: s.key.Namespace, Labels: s.selector}
-		s.objects.follow(helping, opts, s.opts.Timing.Retry, s.look)
+		s.objects.follow(helping, opts, s.opts.Timing.Retry, s.opts.Logger, s.look)
 	})
 	helpers.Go(func() { s.tell(helping) })
 	for {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -43,6 +44,7 @@ func (s *Sharder) join(ctx context.Context) (*shardingSession, error) {
 		cancel()
 		switch {
 		case t != nil:
+			maps.DeleteFunc(s.former, func(old string, _ bool) bool { return s.witness.members[old] == nil })
 			session := &shardingSession{Sharder: s, id: id, tenure: t}
 			s.mu.Lock()
 			s.tenure = t
@@ -183,8 +185,9 @@ func (s *shardingSession) serve(ctx context.Context) error {
 	why := context.Cause(s.tenure.ctx)
 	s.close()
 	s.await()
+	s.former[s.id] = true
 	if err := s.leave(ctx); err != nil {
-		s.opts.Logger.Warn("reconcile: the replica's lease is not given back, and has to run out", "sharder", s.key, "session", s.id, "error", err)
+		s.opts.Logger.Warn("reconcile: the replica's lease could not be given back", "sharder", s.key, "session", s.id, "error", err)
 	}
 	s.opts.Logger.Info("reconcile: left", "sharder", s.key, "identity", s.opts.Identity, "session", s.id, "why", why)
 	return failed
@@ -325,12 +328,12 @@ func (s *shardingSession) robbed(v view) error {
 	return nil
 }
 
-// evict seals the sessions whose leases have run out. The fence goes first: see
-// [Elector.take] for why.
+// evict seals the sessions whose leases have run out, and earlier ones of this very
+// replica, which have ended. The fence goes first: see [Elector.take] for why.
 func (s *shardingSession) evict(ctx context.Context, v view) {
 	now := time.Now()
 	for session, m := range v.members {
-		if session == s.id || m.sealed() || !s.witness.expired(session, now) {
+		if session == s.id || m.sealed() || !s.former[session] && !s.witness.expired(session, now) {
 			continue
 		}
 		next := m.Lease.DeepCopy()

@@ -111,13 +111,8 @@ func partition(t *testing.T, replicas ...*shardReplica) {
 	}
 }
 
-func withSharders(t *testing.T, f func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease])) {
-	t.Helper()
-	withLeases(t, f)
-}
-
 func TestSharderHandsOver(t *testing.T) {
-	withSharders(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
+	withLeases(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
 		a := share(t, st, "a")
 		time.Sleep(time.Second)
 		partition(t, a)
@@ -188,6 +183,63 @@ func TestSharderHandsOver(t *testing.T) {
 	})
 }
 
+// When a replica comes or goes, work in shards that stay where they are goes on,
+// and nothing moves between the others.
+func TestSharderMovesLittle(t *testing.T) {
+	withLeases(t, func(t *testing.T, st *memory.Store, _ *store.Handle[*reconcile.Lease]) {
+		replicas := map[string]*shardReplica{}
+		owners := func() map[int]string {
+			all := map[int]string{}
+			for name, r := range replicas {
+				for _, shard := range r.Shards() {
+					all[shard] = fmt.Sprintf("%s in epoch %d", name, epochOf(t, r, shard))
+				}
+			}
+			if len(all) != testShards {
+				t.Fatalf("owners: %v", all)
+			}
+			return all
+		}
+		for _, name := range []string{"a", "b", "c"} {
+			replicas[name] = share(t, st, name)
+		}
+		time.Sleep(time.Minute)
+		before := owners()
+		replicas["d"] = share(t, st, "d")
+		time.Sleep(time.Minute)
+		moved := 0
+		for shard, owner := range owners() {
+			if before[shard] == owner {
+				continue
+			}
+			if moved++; !strings.HasPrefix(owner, "d ") {
+				t.Errorf("shard %d went from %s to %s when d came", shard, before[shard], owner)
+			}
+		}
+		if moved == 0 || moved > testShards/2 {
+			t.Errorf("%d of %d shards moved when a fourth replica came", moved, testShards)
+		}
+		before = owners()
+		noError(t, replicas["d"].stop())
+		delete(replicas, "d")
+		time.Sleep(time.Minute)
+		for shard, owner := range owners() {
+			if before[shard] != owner && !strings.HasPrefix(before[shard], "d ") {
+				t.Errorf("shard %d went from %s to %s when d went", shard, before[shard], owner)
+			}
+		}
+		for _, r := range replicas {
+			noError(t, r.stop())
+		}
+	})
+}
+
+func epochOf(t *testing.T, r *shardReplica, shard int) uint64 {
+	run := r.begin(t, shard)
+	defer run.End()
+	return run.Epoch
+}
+
 // A replica that stands still, or is cut off, loses its shards, and can write no more.
 func TestSharderDeposes(t *testing.T) {
 	for _, c := range []struct {
@@ -198,7 +250,7 @@ func TestSharderDeposes(t *testing.T) {
 		{"hung", func(l *link) { l.turn(linkHung) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			withSharders(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
+			withLeases(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
 				a, b := share(t, st, "a"), share(t, st, "b")
 				time.Sleep(time.Minute)
 				partition(t, a, b)
@@ -249,7 +301,7 @@ func TestSharderDeposes(t *testing.T) {
 
 // Each listener is told of what comes, and of what was there before it, once.
 func TestSharderOnGain(t *testing.T) {
-	withSharders(t, func(t *testing.T, st *memory.Store, _ *store.Handle[*reconcile.Lease]) {
+	withLeases(t, func(t *testing.T, st *memory.Store, _ *store.Handle[*reconcile.Lease]) {
 		listen := func(s *reconcile.Sharder) (gained func() []int, stop func()) {
 			var seen []int
 			stop = s.OnGain(func(mine func(string) bool) {
@@ -292,7 +344,7 @@ func TestSharderOnGain(t *testing.T) {
 
 // Somebody deletes the Lease of a replica that does not hear of it.
 func TestSharderMemberDeleted(t *testing.T) {
-	withSharders(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
+	withLeases(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
 		a, b := share(t, st, "a"), share(t, st, "b")
 		time.Sleep(time.Minute)
 		run := a.begin(t, a.Shards()[0])
@@ -342,7 +394,7 @@ func TestSharderMemberDeleted(t *testing.T) {
 // Somebody deletes the table: all stop, and begin again when nobody can believe
 // any more that it owns anything; one that has only just been started waits, too.
 func TestSharderTableDeleted(t *testing.T) {
-	withSharders(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
+	withLeases(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
 		a, b := share(t, st, "a"), share(t, st, "b")
 		time.Sleep(time.Minute)
 		run, other := a.begin(t, a.Shards()[0]), b.begin(t, b.Shards()[0])
@@ -374,7 +426,7 @@ func TestSharderTableDeleted(t *testing.T) {
 
 // A write that gives shards back fails, and arrives later all the same.
 func TestSharderLateRelease(t *testing.T) {
-	withSharders(t, func(t *testing.T, st *memory.Store, _ *store.Handle[*reconcile.Lease]) {
+	withLeases(t, func(t *testing.T, st *memory.Store, _ *store.Handle[*reconcile.Lease]) {
 		a := share(t, st, "a")
 		time.Sleep(time.Minute)
 		var delayed atomic.Int32
@@ -408,7 +460,7 @@ func TestSharderLateRelease(t *testing.T) {
 // The same, and the replica that the shards were meant for goes at once: the
 // write is still under way when they are wanted back.
 func TestSharderLateReleaseAndWantedBack(t *testing.T) {
-	withSharders(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
+	withLeases(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
 		a := share(t, st, "a")
 		time.Sleep(time.Minute)
 		var delayed atomic.Int32
@@ -453,7 +505,7 @@ func TestSharderLateReleaseAndWantedBack(t *testing.T) {
 
 // Of two replicas with one identity, the first works.
 func TestShardersOfOneIdentity(t *testing.T) {
-	withSharders(t, func(t *testing.T, st *memory.Store, _ *store.Handle[*reconcile.Lease]) {
+	withLeases(t, func(t *testing.T, st *memory.Store, _ *store.Handle[*reconcile.Lease]) {
 		var log logText
 		one := share(t, st, "a")
 		time.Sleep(time.Minute)
@@ -479,7 +531,7 @@ func TestShardersOfOneIdentity(t *testing.T) {
 
 // Somebody gives shards to another by hand: the owner stops.
 func TestSharderTableEdited(t *testing.T) {
-	withSharders(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
+	withLeases(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
 		a := share(t, st, "a")
 		time.Sleep(time.Minute)
 		run := a.begin(t, 3)
@@ -518,7 +570,7 @@ func TestSharderBadTable(t *testing.T) {
 		"other and free":  {map[string]string{"slipway.dev/shards": `{"sessions":[],"owners":[-1]}`}, "shards", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			withSharders(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
+			withLeases(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
 				l := &reconcile.Lease{Meta: store.Meta{Namespace: "default", Name: "shards", Annotations: c.annotations}}
 				if c.label != "" {
 					l.Labels = map[string]string{"slipway.dev/sharder": c.label}
@@ -541,7 +593,7 @@ func TestSharderBadTable(t *testing.T) {
 
 // A table that is damaged while it is in use ends Run: nobody may guess.
 func TestSharderTableDamaged(t *testing.T) {
-	withSharders(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
+	withLeases(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
 		a := share(t, st, "a")
 		time.Sleep(time.Minute)
 		run := a.begin(t, 3)
@@ -561,7 +613,7 @@ func TestSharderTableDamaged(t *testing.T) {
 
 // Each answer to the first calls is lost.
 func TestSharderUnknownOutcome(t *testing.T) {
-	withSharders(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
+	withLeases(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
 		a := share(t, st, "a")
 		a.link.set(func() { a.link.lossy = 1 })
 		time.Sleep(time.Minute)
@@ -585,7 +637,7 @@ func TestSharderUnknownOutcome(t *testing.T) {
 
 // What a quiet hour costs the store: the renewals, and nothing else.
 func TestSharderWrites(t *testing.T) {
-	withSharders(t, func(t *testing.T, st *memory.Store, _ *store.Handle[*reconcile.Lease]) {
+	withLeases(t, func(t *testing.T, st *memory.Store, _ *store.Handle[*reconcile.Lease]) {
 		var replicas []*shardReplica
 		for _, id := range []string{"a", "b", "c", "d"} {
 			replicas = append(replicas, share(t, st, id))
@@ -608,7 +660,7 @@ func TestSharderWrites(t *testing.T) {
 }
 
 func TestSharderGivesUp(t *testing.T) {
-	withSharders(t, func(t *testing.T, st *memory.Store, _ *store.Handle[*reconcile.Lease]) {
+	withLeases(t, func(t *testing.T, st *memory.Store, _ *store.Handle[*reconcile.Lease]) {
 		var owned []int
 		a := share(t, st, "a", func(o *reconcile.SharderOptions) {
 			o.Hooks.Owned = func(n, of int) { owned = append(owned, n, of) }
