@@ -375,15 +375,48 @@ func (c *chaos) compare(what string, before woodState) {
 	c.Fatalf("%s: left of\n\t%s\nis\n\t%s\nwant\n\t%s", what, before, got, want)
 }
 
+// flakyStore ends watches at random, before an event that is then missed.
+type flakyStore struct {
+	store.Engine
+	mu  sync.Mutex
+	rng *rand.Rand
+}
+
+func (f *flakyStore) Watch(ctx context.Context, s *store.Schema, opts store.WatchOptions) iter.Seq2[store.Event[store.Object], error] {
+	return func(yield func(store.Event[store.Object], error) bool) {
+		for ev, err := range f.Engine.Watch(ctx, s, opts) {
+			f.mu.Lock()
+			n := f.rng.IntN(40)
+			f.mu.Unlock()
+			switch {
+			case n < 3 && opts.From != 0 && ev.Type != store.Bookmark:
+				yield(store.Event[store.Object]{}, store.ErrTooOld)
+				return
+			case n == 3:
+				yield(store.Event[store.Object]{}, errors.New("the network is down"))
+				return
+			}
+			if !yield(ev, err) {
+				return
+			}
+		}
+	}
+}
+
 // TestCollectorProperty compares the collector with the reference after random
-// things, one at a time while it runs, or many while it does not.
+// things, one at a time while it runs, or many while it does not; every other
+// time on a store whose watches break.
 func TestCollectorProperty(t *testing.T) {
 	for range 30 {
 		seed := rand.Uint64()
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			inWood(t, func(t *testing.T, w *wood) {
 				c := newChaos(w, seed)
-				stop := w.collect(w.st)
+				var st store.Store = w.st
+				if seed%2 == 0 {
+					st = &flakyStore{Engine: w.st, rng: rand.New(rand.NewPCG(seed, 3))}
+				}
+				stop := w.collect(st)
 				defer func() { stop() }()
 				for round := range 60 {
 					switch what := c.rng.IntN(10); {
@@ -398,7 +431,7 @@ func TestCollectorProperty(t *testing.T) {
 							c.act()
 						}
 						before := c.state(0)
-						stop = w.collect(w.st)
+						stop = w.collect(st)
 						c.compare(fmt.Sprint("round ", round, ", restarted"), before)
 						continue
 					}
