@@ -5,6 +5,7 @@ package watch
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"github.com/slipway-dev/slipway/store"
 )
@@ -60,9 +61,7 @@ func (c *Cache) readers() map[*store.Schema]shared {
 	for schema, i := range c.untyped {
 		out[schema] = i
 	}
-	for schema, i := range c.typed {
-		out[schema] = i
-	}
+	maps.Copy(out, c.typed)
 	return out
 }
 
