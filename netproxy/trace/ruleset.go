@@ -17,8 +17,17 @@ type RuleSet struct {
 	// own in any case.
 	Local []netip.Addr
 
+	// Tracking says that something outside the rule set, such as rules of
+	// nftables, uses connection tracking for this address family. The kernel
+	// tracks connections only while some rule needs it, a match on the state or
+	// a target that translates, and asks the nat table only for packets that
+	// are tracked. If no rule of the set needs it and Tracking is false,
+	// packets pass the nat table by, as they do in the kernel.
+	Tracking bool
+
 	tables []*Table
 	hooks  [len(hookChain)][]*Chain // the built-in chains in the kernel's order
+	tracks bool                     // a rule needs connection tracking
 }
 
 // Table is one table: raw, mangle, nat or filter.
@@ -77,8 +86,10 @@ func (rs *RuleSet) Restore(text string) error {
 		return &ParseError{r.line, "*" + r.open.Name, "the table is not closed by COMMIT"}
 	}
 	rs.tables = r.tables
+	rs.tracks = false
 	for _, t := range rs.tables {
 		t.link()
+		rs.tracks = rs.tracks || slices.ContainsFunc(t.order, (*Chain).tracks)
 	}
 	for h, tables := range tablesOf {
 		rs.hooks[h] = nil
@@ -129,6 +140,10 @@ func (t *Table) link() {
 			}
 		}
 	}
+}
+
+func (c *Chain) tracks() bool {
+	return slices.ContainsFunc(c.Rules, func(r *Rule) bool { return r.tracks })
 }
 
 // restorer applies one text. Tables are copied before they are changed, so that

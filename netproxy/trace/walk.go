@@ -23,7 +23,7 @@ func (rs *RuleSet) Trace(p Packet) Result {
 	if p.State == 0 {
 		p.State = New
 	}
-	w := &walk{rules: rs, packet: &p, budget: maxOutcomes, pending: make([]frame, 0, 4), outcomes: make([]Outcome, 0, 12)}
+	w := &walk{rules: rs, packet: &p, tracked: rs.tracks || rs.Tracking, budget: maxOutcomes, pending: make([]frame, 0, 4), outcomes: make([]Outcome, 0, 12)}
 	f := frame{
 		src: p.Src, dst: p.Dst, mark: p.Mark, state: p.State, p: 1,
 		in: p.In, out: p.Out, hook: hookPrerouting,
@@ -49,8 +49,9 @@ func (rs *RuleSet) isLocal(a netip.Addr) bool {
 type walk struct {
 	rules    *RuleSet
 	packet   *Packet
-	budget   int // unknown matches that may still be taken both ways
-	visits   int // rules looked at
+	tracked  bool // connection tracking is on
+	budget   int  // unknown matches that may still be taken both ways
+	visits   int  // rules looked at
 	pending  []frame
 	slab     []step // steps and calls are allocated by the dozen
 	calls    []call
@@ -133,7 +134,7 @@ func (w *walk) enter(f *frame) {
 		chains := w.rules.hooks[f.hook]
 		for ; f.table < len(chains); f.table++ {
 			c := chains[f.table]
-			if c.table.Name == "nat" && (f.state&New == 0 || f.looped) {
+			if c.table.Name == "nat" && (f.state&New == 0 || f.looped || !w.tracked) {
 				continue
 			}
 			f.base, f.chain, f.rule, f.stack, f.depth = c, c, 0, nil, 0
