@@ -241,11 +241,13 @@ func BenchmarkTrace(b *testing.B) {
 	text := kubeProxyRules(1000, 10)
 	b.Run("parse", func(b *testing.B) {
 		b.ReportAllocs()
+		report := cpu(b, "parse")
 		for b.Loop() {
 			if _, err := trace.Parse(text); err != nil {
 				b.Fatal(err)
 			}
 		}
+		report()
 		b.ReportMetric(float64(strings.Count(text, "\n-A ")), "rules")
 	})
 	b.Run("packet", func(b *testing.B) {
@@ -255,11 +257,13 @@ func BenchmarkTrace(b *testing.B) {
 		}
 		p := trace.Packet{In: "eth0", Src: netip.MustParseAddrPort("10.128.0.9:4444"), Dst: netip.MustParseAddrPort("10.96.3.200:80")}
 		b.ReportAllocs()
+		report := cpu(b, "packet")
 		for b.Loop() {
 			if r := rules.Trace(p); len(r.Outcomes) != 10 {
 				b.Fatalf("%d outcomes:\n%v", len(r.Outcomes), &r)
 			}
 		}
+		report()
 	})
 }
 

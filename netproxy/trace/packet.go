@@ -5,6 +5,7 @@ package trace
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/slipway-dev/slipway/netproxy"
@@ -89,20 +90,20 @@ type Outcome struct {
 	// what this outcome takes for granted.
 	Assumed []string
 
-	last *step
+	trail *trail
+	last  int32
 }
 
 // Steps returns the rules that the packet matched, in order.
 func (o *Outcome) Steps() []Step {
-	n := 0
-	for s := o.last; s != nil; s = s.before {
-		n++
+	var steps []Step
+	for at := o.last; at != 0; {
+		s := o.trail.steps[at]
+		c := o.trail.chains[s.chain]
+		steps = append(steps, Step{c.table.Name, c.Name, int(s.number), c.Rules[s.number-1]})
+		at = s.before
 	}
-	steps := make([]Step, n)
-	for s := o.last; s != nil; s = s.before {
-		n--
-		steps[n] = Step{s.chain.table.Name, s.chain.Name, s.number, s.chain.Rules[s.number-1]}
-	}
+	slices.Reverse(steps)
 	return steps
 }
 

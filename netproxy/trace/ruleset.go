@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // RuleSet is the iptables rules of one machine for one address family: what
@@ -27,7 +28,9 @@ type RuleSet struct {
 
 	tables []*Table
 	hooks  [len(hookChain)][]*Chain // the built-in chains in the kernel's order
+	chains []*Chain                 // all of them; Chain.id is the position here
 	tracks bool                     // a rule needs connection tracking
+	walks  sync.Pool                // of *walk
 }
 
 // Table is one table: raw, mangle, nat or filter.
@@ -43,6 +46,7 @@ type Chain struct {
 	Policy string // of a built-in chain: ACCEPT or DROP; empty for others
 	Rules  []*Rule
 
+	id    int32
 	table *Table
 	links []*Chain // where each rule jumps or goes to; nil: nowhere
 	index *dstIndex
@@ -86,9 +90,13 @@ func (rs *RuleSet) Restore(text string) error {
 		return &ParseError{r.line, "*" + r.open.Name, "the table is not closed by COMMIT"}
 	}
 	rs.tables = r.tables
-	rs.tracks = false
+	rs.tracks, rs.chains = false, nil // older Results keep the old list
 	for _, t := range rs.tables {
 		t.link()
+		for _, c := range t.order {
+			c.id = int32(len(rs.chains))
+			rs.chains = append(rs.chains, c)
+		}
 		rs.tracks = rs.tracks || slices.ContainsFunc(t.order, (*Chain).tracks)
 	}
 	for h, tables := range tablesOf {
