@@ -54,7 +54,7 @@ type want struct {
 // balancer and the three endpoints.
 func features() []struct {
 	name   string
-	config func(*netproxy.Config)
+	config func(world, *netproxy.Config)
 	change func(w world, s *netproxy.Service, eps []netproxy.Endpoint)
 	want   map[string]want
 } {
@@ -62,7 +62,7 @@ func features() []struct {
 	served := want{to: all, masq: true}
 	return []struct {
 		name   string
-		config func(*netproxy.Config)
+		config func(world, *netproxy.Config)
 		change func(w world, s *netproxy.Service, eps []netproxy.Endpoint)
 		want   map[string]want
 	}{
@@ -133,8 +133,26 @@ func features() []struct {
 			},
 			want: map[string]want{
 				"client>lb": {verdict: trace.Drop}, "friend>lb": served, "client>vip": served, "client>nodeport": served, "client>ext": served,
-				"pod>lb": {verdict: trace.Drop},
+				"pod>lb": {verdict: trace.Drop}, "node>lb": {verdict: trace.Drop}, "lb>lb": {verdict: trace.Drop},
 			},
+		}, {
+			name:   "source ranges with the node",
+			config: func(w world, c *netproxy.Config) { c.NodeIP = w.node },
+			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) {
+				s.SourceRanges = []netip.Prefix{w.friends, netip.PrefixFrom(w.node, w.node.BitLen())}
+			},
+			want: map[string]want{
+				"client>lb": {verdict: trace.Drop}, "friend>lb": served, "node>lb": served,
+				// The node has the load balancer's address on an interface.
+				"lb>lb": served,
+			},
+		}, {
+			name:   "source ranges without the node",
+			config: func(w world, c *netproxy.Config) { c.NodeIP = w.node },
+			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) {
+				s.SourceRanges = []netip.Prefix{w.friends}
+			},
+			want: map[string]want{"friend>lb": served, "node>lb": {verdict: trace.Drop}, "lb>lb": {verdict: trace.Drop}},
 		}, {
 			name: "load balancer that proxies",
 			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) {
@@ -180,16 +198,16 @@ func features() []struct {
 			want:   map[string]want{"client>vip": {}, "client>vip/sctp": served},
 		}, {
 			name:   "masquerade all",
-			config: func(c *netproxy.Config) { c.MasqueradeAll = true },
+			config: func(w world, c *netproxy.Config) { c.MasqueradeAll = true },
 			want:   map[string]want{"pod>vip": served},
 		}, {
 			name:   "pods by interface",
-			config: func(c *netproxy.Config) { c.PodCIDR, c.PodInterface = netip.Prefix{}, "veth+" },
+			config: func(w world, c *netproxy.Config) { c.PodCIDR, c.PodInterface = netip.Prefix{}, "veth+" },
 			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) { s.ExternalPolicy = netproxy.Local },
 			want:   map[string]want{"pod>vip": {to: all}, "client>vip": served, "pod>lb": {to: all}, "client>lb": {to: []int{0}}},
 		}, {
 			name: "node port addresses",
-			config: func(c *netproxy.Config) {
+			config: func(w world, c *netproxy.Config) {
 				c.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("192.168.2.0/24")}
 				if c.Family == netproxy.IPv6 {
 					c.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("fd51::/64")}
@@ -219,7 +237,7 @@ func TestFeatures(t *testing.T) {
 			t.Run(fmt.Sprintf("%v/%s", w.family, f.name), func(t *testing.T) {
 				c := netproxy.Config{Family: w.family, PodCIDR: w.pods}
 				if f.config != nil {
-					f.config(&c)
+					f.config(w, &c)
 				}
 				s, slice := w.web()
 				if f.change != nil {
@@ -286,11 +304,11 @@ func (w world) packet(name string) trace.Packet {
 	from, to, _ := strings.Cut(name, ">")
 	p := trace.Packet{In: "eth0", Out: "eth9"}
 	p.Protocol, _ = netproxy.ParseProtocol(proto)
-	src := map[string]netip.Addr{"client": w.client, "friend": w.friend, "node": w.node, "ep0": w.eps[0], "pod": w.eps[0].Next()}[from]
+	src := map[string]netip.Addr{"client": w.client, "friend": w.friend, "node": w.node, "lb": w.lb, "ep0": w.eps[0], "pod": w.eps[0].Next()}[from]
 	switch from {
 	case "pod", "ep0":
 		p.In = "veth7"
-	case "node":
+	case "node", "lb":
 		p.In = ""
 	}
 	p.Src = netip.AddrPortFrom(src, 40000)

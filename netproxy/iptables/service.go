@@ -96,7 +96,7 @@ func (rs *RuleSet) appendServiceRules(b []byte, s *service, k kind) []byte {
 	case external:
 		return rs.appendExternal(b, s)
 	}
-	for _, src := range s.route.SourceRanges {
+	for _, src := range s.route.AllowedSources(rs.config.NodeIP) {
 		b = s.appendStart(b, k)
 		b = append(b, " -s "...)
 		b = appendPrefix(b, src)

@@ -186,7 +186,7 @@ func (rs *RuleSet) appendElements(b []byte, s *service, o object) []byte {
 			}
 		case allowed:
 			if f.guarded {
-				for _, p := range s.route.SourceRanges {
+				for _, p := range s.route.AllowedSources(rs.config.NodeIP) {
 					b = f.appendKey(b)
 					b = append(b, " . "...)
 					b = appendRange(b, p)

@@ -170,6 +170,14 @@ func (h *Host) ip(commands ...string) {
 	}
 }
 
+// AddAddr gives the host further addresses, as "ip addr add" takes them.
+func (h *Host) AddAddr(addrs ...string) {
+	h.lab.t.Helper()
+	for _, a := range addrs {
+		h.ip("addr add " + a + " dev lo")
+	}
+}
+
 func (h *Host) run(name string, args ...string) {
 	h.lab.t.Helper()
 	if out, err := h.Command(name, args...); err != nil {

@@ -41,6 +41,7 @@ func NewCluster(t testing.TB, make NewBackend) *Cluster {
 		for f, pods := range map[netproxy.Family]string{netproxy.IPv4: "10.244.0.0/16", netproxy.IPv6: "fd44::/16"} {
 			b, err := make(netproxy.Config{
 				Family: f, PodCIDR: netip.MustParsePrefix(pods), LocalhostNodePorts: f == netproxy.IPv4,
+				NodeIP: addrOf(h, f),
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -53,6 +53,15 @@ func Traffic(t *testing.T, make NewBackend) {
 	balanced.SourceRanges = []netip.Prefix{netip.MustParsePrefix("192.168.50.2/32"), netip.MustParsePrefix("fd50::2/128")}
 	c.Set(balanced, all...)
 
+	// The load balancer's address is one of node1's own too: what node1 sends
+	// there has that address as its source.
+	own := service("own", 18)
+	own.LoadBalancers = []netproxy.LoadBalancer{{Addr: netip.MustParseAddr("203.0.113.7")}, {Addr: netip.MustParseAddr("2001:db8:1::7")}}
+	own.SourceRanges = []netip.Prefix{netip.MustParsePrefix("192.168.50.11/32"), netip.MustParsePrefix("fd50::11/128")}
+	c.Set(own, c.Pod3)
+	c.Node1.AddAddr("203.0.113.7/32", "2001:db8:1::7/128")
+	c.Node2.AddAddr("203.0.113.6/32", "2001:db8:1::6/128") // of the next service, which node2 may not use
+
 	guarded := service("guarded", 17)
 	guarded.LoadBalancers = []netproxy.LoadBalancer{{Addr: netip.MustParseAddr("203.0.113.6")}, {Addr: netip.MustParseAddr("2001:db8:1::6")}}
 	guarded.SourceRanges = []netip.Prefix{netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("2001:db8:9::/48")}
@@ -88,6 +97,9 @@ func Traffic(t *testing.T, make NewBackend) {
 			// Source ranges.
 			c.check(t, c.Client, 10, netproxy.TCP, at(balanced.LoadBalancers[i].Addr, 80), outer)
 			blocked(t, c.Client, at(guarded.LoadBalancers[i].Addr, 80))
+			c.check(t, c.Node1, 5, netproxy.TCP, at(own.LoadBalancers[i].Addr, 80), want{[]*lab.Host{c.Pod3}, anySource})
+			blocked(t, c.Client, at(own.LoadBalancers[i].Addr, 80))
+			blocked(t, c.Node2, at(guarded.LoadBalancers[i].Addr, 80))
 			// No endpoints: an error at once, and not only for TCP.
 			if _, err := c.Client.Request(netproxy.TCP, at(netip.MustParseAddr([]string{"10.96.0.15", "fd96::f"}[i]), 80)); !errors.Is(err, syscall.ECONNREFUSED) {
 				t.Errorf("service without endpoints: %v, want connection refused", err)
