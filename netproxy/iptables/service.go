@@ -264,7 +264,7 @@ func (rs *RuleSet) appendFrontends(out []frontend, r *netproxy.Route) []frontend
 	}
 	for _, a := range r.LoadBalancers {
 		k.addr = addrKey(a)
-		if len(r.SourceRanges) > 0 {
+		if has(r, firewall) {
 			out = rs.appendOutside(out, r, k, toFW, drop, true)
 		} else {
 			out = rs.appendOutside(out, r, k, toExt, refuse, unserved)

@@ -15,10 +15,26 @@ import (
 	"time"
 
 	"github.com/slipway-dev/slipway/netproxy"
+	"github.com/slipway-dev/slipway/netproxy/internal/lab/labtest"
 	"github.com/slipway-dev/slipway/netproxy/nftables"
+	"github.com/slipway-dev/slipway/netproxy/trace"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
+
+// TestFeatures follows packets through the rules of each feature.
+func TestFeatures(t *testing.T) {
+	labtest.Features(t, func(c netproxy.Config, changes []netproxy.Change) (*trace.RuleSet, error) {
+		rs, err := nftables.New(c)
+		if err == nil {
+			err = rs.Update(changes)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return trace.ParseNFT(rs.Text())
+	})
+}
 
 func TestGolden(t *testing.T) {
 	for _, f := range []netproxy.Family{netproxy.IPv4, netproxy.IPv6} {

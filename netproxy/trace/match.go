@@ -366,11 +366,7 @@ func (m *recentMatch) eval(w *walk, f *frame) answer {
 		f.remembered = &memory{m.name, f.remembered}
 		return truth(!m.not)
 	}
-	listed := slices.Contains(w.packet.Recent, m.name)
-	for r := f.remembered; r != nil; r = r.before {
-		listed = listed || r.list == m.name
-	}
-	return truth(listed != m.not)
+	return truth(w.recent(m.name, f) != m.not)
 }
 
 func (m *recentMatch) canonical(b []byte) []byte {

@@ -30,6 +30,7 @@ type Rule struct {
 	action     action // what targetArgs mean, for targets with arguments
 	jumps      bool   // there is a target
 	isGoto     bool
+	nft        []nftStatement
 	tracks     bool // it makes the kernel track connections
 }
 

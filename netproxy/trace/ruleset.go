@@ -26,6 +26,7 @@ type RuleSet struct {
 	// packets pass the nat table by, as they do in the kernel.
 	Tracking bool
 
+	nft    bool // rules of nftables
 	tables []*Table
 	hooks  [len(hookChain)][]*Chain // the built-in chains in the kernel's order
 	chains []*Chain                 // all of them; Chain.id is the position here
@@ -33,11 +34,16 @@ type RuleSet struct {
 	walks  sync.Pool                // of *walk
 }
 
-// Table is one table: raw, mangle, nat or filter.
+// Table is one table: raw, mangle, nat or filter; of nftables, one with a name
+// like "ip slipway".
 type Table struct {
 	Name   string
 	chains map[string]*Chain
 	order  []*Chain // as they were declared
+
+	// Of nftables:
+	ip6  bool
+	sets map[string]*nftSet // and maps
 }
 
 // Chain is a chain of a table.
@@ -48,6 +54,7 @@ type Chain struct {
 
 	id    int32
 	table *Table
+	base  *nftBase // of a base chain of nftables
 	links []*Chain // where each rule jumps or goes to; nil: nowhere
 	index *dstIndex
 }
@@ -77,7 +84,12 @@ func Parse(text string) (*RuleSet, error) {
 
 // Restore applies text as iptables-restore --noflush does: all of it or, with a
 // *ParseError, nothing. Declaring a chain that is not built in empties it.
+//
+// To a rule set of ParseNFT it applies commands as nft -f does.
 func (rs *RuleSet) Restore(text string) error {
+	if rs.nft {
+		return rs.restoreNFT(text)
+	}
 	r := &restorer{rs: rs, tables: slices.Clone(rs.tables)}
 	for line := range strings.Lines(text) {
 		r.line++
@@ -90,24 +102,32 @@ func (rs *RuleSet) Restore(text string) error {
 		return &ParseError{r.line, "*" + r.open.Name, "the table is not closed by COMMIT"}
 	}
 	rs.tables = r.tables
+	rs.index()
+	return nil
+}
+
+// index finds what Trace needs to know of the tables as they are now.
+func (rs *RuleSet) index() {
 	rs.tracks, rs.chains = false, nil // older Results keep the old list
+	rs.hooks = [len(hookChain)][]*Chain{}
 	for _, t := range rs.tables {
 		t.link()
 		for _, c := range t.order {
 			c.id = int32(len(rs.chains))
 			rs.chains = append(rs.chains, c)
+			if c.base != nil {
+				rs.hooks[c.base.hook] = append(rs.hooks[c.base.hook], c)
+			}
 		}
 		rs.tracks = rs.tracks || slices.ContainsFunc(t.order, (*Chain).tracks)
 	}
 	for h, tables := range tablesOf {
-		rs.hooks[h] = nil
 		for _, t := range tables {
 			if c := rs.Table(t).Chain(hookChain[h]); c != nil {
 				rs.hooks[h] = append(rs.hooks[h], c)
 			}
 		}
 	}
-	return nil
 }
 
 // Table returns the table of that name, or nil.

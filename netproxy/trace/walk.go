@@ -57,10 +57,13 @@ func (rs *RuleSet) Trace(p Packet) Result {
 // a trace goes to the garbage collector (BenchmarkTrace).
 func (w *walk) recycle() {
 	rs := w.rules
+	if cap(w.outcomes) > 1<<10 || cap(w.pending) > 1<<10 {
+		return
+	}
 	clear(w.pending[:cap(w.pending)])
 	clear(w.calls)
 	clear(w.outcomes)
-	*w = walk{pending: w.pending[:0], calls: w.calls[:0], steps: w.steps[:0], outcomes: w.outcomes[:0]}
+	*w = walk{pending: w.pending[:0], calls: w.calls[:0], key: w.key[:0], steps: w.steps[:0], outcomes: w.outcomes[:0]}
 	rs.walks.Put(w)
 }
 
@@ -77,6 +80,7 @@ type walk struct {
 	visits   int  // rules looked at
 	pending  []frame
 	calls    []call
+	key      []byte
 	steps    []step // of all branches; they form a tree, as the first ones are common
 	outcomes []Outcome
 }
@@ -90,6 +94,7 @@ type frame struct {
 	state    State
 	p        float64
 	masq     bool
+	decided  bool // the table is done with it
 	looped   bool // the packet was sent here, and has come back in through lo
 
 	hook  hook
@@ -162,7 +167,7 @@ func (w *walk) enter(f *frame) {
 		chains := w.rules.hooks[f.hook]
 		for ; f.table < len(chains); f.table++ {
 			c := chains[f.table]
-			if c.table.Name == "nat" && (f.state&New == 0 || f.looped || !w.tracked) {
+			if c.nat() && (f.state&New == 0 || f.looped || !w.tracked) || c.base != nil && c.table.ip6 != f.dst.Addr().Is6() {
 				continue
 			}
 			f.base, f.chain, f.rule, f.stack, f.depth = c, c, 0, 0, 0
@@ -174,6 +179,14 @@ func (w *walk) enter(f *frame) {
 			return
 		}
 	}
+}
+
+// nat says whether the chain is asked only for the first packet of a connection.
+func (c *Chain) nat() bool {
+	if c.base != nil {
+		return c.base.nat
+	}
+	return c.table.Name == "nat"
 }
 
 // advance goes to the next hook, or returns false at the end of the way.
@@ -200,7 +213,7 @@ func (w *walk) advance(f *frame) bool {
 // run follows a frame through chains until the table's verdict, and goes on
 // with the next table.
 func (w *walk) run(f *frame) {
-	for {
+	for !f.decided {
 		if f.rule = f.chain.next(f.rule, f.dst.Addr()); f.rule >= len(f.chain.Rules) {
 			if f.stack == 0 {
 				if f.base.Policy == "DROP" {
@@ -221,16 +234,20 @@ func (w *walk) run(f *frame) {
 		}
 		rule := f.chain.Rules[f.rule]
 		f.rule++
-		if !w.matches(rule, f) {
-			continue
+		done := goOn
+		if rule.nft != nil {
+			done = w.statements(rule, f)
+		} else if w.matches(rule, f) {
+			done = w.apply(rule, f)
 		}
-		if done := w.apply(rule, f); done == goOn {
-			continue
-		} else if done == finished {
+		if done == finished {
 			return
 		}
-		break
+		if done == decided {
+			break
+		}
 	}
+	f.decided = false
 	f.table++
 	w.enter(f)
 }
@@ -399,20 +416,20 @@ func (w *walk) apply(r *Rule, f *frame) progress {
 		return decided
 	}
 	if to := f.chain.links[f.rule-1]; to != nil {
-		return w.jump(r, f, to)
+		return w.jump(f, to, r.isGoto)
 	}
 	f.assumed = &assumption{"-j " + r.target + " lets it go on", true, f.assumed}
 	return goOn
 }
 
-func (w *walk) jump(r *Rule, f *frame, to *Chain) progress {
+func (w *walk) jump(f *frame, to *Chain, isGoto bool) progress {
 	// The kernel refuses loops; a text may have one.
 	if f.depth++; f.depth > 1000 {
 		f.assumed = &assumption{"the chains from " + to.Name + " are no loop", true, f.assumed}
 		w.finish(f, Drop)
 		return finished
 	}
-	if !r.isGoto {
+	if !isGoto {
 		w.calls = append(w.calls, call{f.chain, f.rule, f.stack})
 		f.stack = int32(len(w.calls))
 	}
