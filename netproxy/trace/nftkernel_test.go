@@ -54,8 +54,8 @@ type nftKernel struct {
 	rules   *trace.RuleSet
 	routes  []*netproxy.Route
 	served  []*netproxy.Route // those with endpoints
-	lines   <-chan string // of the monitor
-	stop    func()        // ends the monitor
+	lines   <-chan string     // of the monitor
+	stop    func()            // ends the monitor
 	port    uint16
 	// clients are the sets that a source has been put into by earlier packets.
 	clients map[netip.Addr][]string

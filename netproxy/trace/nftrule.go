@@ -58,6 +58,9 @@ const (
 	opDNATMap
 )
 
+// maxRandom bounds the branches that one rule can make.
+const maxRandom = 1 << 17
+
 // nftField is a part of a key.
 type nftField struct {
 	what fieldKind
@@ -162,9 +165,12 @@ func (r *Rule) rejects(w string) bool {
 
 // remember reads "@SET { ip saddr }", after update or add.
 func (p *nftParser) remember() (nftStatement, error) {
-	name, ok := strings.CutPrefix(p.word(), "@")
-	if !ok || p.word() != "{" {
-		return nftStatement{}, fmt.Errorf("want @SET { KEY }")
+	name, err := p.setName()
+	if err != nil {
+		return nftStatement{}, err
+	}
+	if p.word() != "{" {
+		return nftStatement{}, fmt.Errorf("want @%s { KEY }", name)
 	}
 	key, err := p.key()
 	if err != nil {
@@ -208,12 +214,18 @@ func (p *nftParser) dnat(t *Table) (s nftStatement, err error) {
 	if w := p.word(); w != "map" {
 		return s, fmt.Errorf("dnat: %q after the key; want map", w)
 	}
-	name, ok := strings.CutPrefix(p.word(), "@")
-	if !ok {
-		return s, fmt.Errorf("dnat: want map @NAME")
+	s.op = opDNATMap
+	s.set, err = p.setName()
+	return s, err
+}
+
+// setName reads "@NAME".
+func (p *nftParser) setName() (string, error) {
+	w := p.word()
+	if name, ok := strings.CutPrefix(w, "@"); ok && name != "" {
+		return name, nil
 	}
-	s.op, s.set = opDNATMap, name
-	return s, nil
+	return "", fmt.Errorf("%q: want @NAME of a set or map", w)
 }
 
 // match reads a key and what it is compared with, or "meta mark set".
@@ -225,12 +237,9 @@ func (p *nftParser) match(t *Table) (s nftStatement, err error) {
 	switch {
 	case w == "vmap":
 		p.word()
-		name, ok := strings.CutPrefix(p.word(), "@")
-		if !ok {
-			return s, fmt.Errorf("vmap: want @NAME")
-		}
-		s.op, s.set = opVmap, name
-		return s, nil
+		s.op = opVmap
+		s.set, err = p.setName()
+		return s, err
 	case w == "set" && s.key[0].what == fieldMark:
 		p.word()
 		s.op = opSetMark
@@ -265,8 +274,9 @@ func (p *nftParser) lookup(s *nftStatement) error {
 	}
 	s.op = opLookup
 	if w != "{" {
-		s.set = p.word()[1:]
-		return nil
+		var err error
+		s.set, err = p.setName()
+		return err
 	}
 	s.anon = &nftSet{name: "the set in the rule", kind: "set", exact: map[string]nftElement{}, wide: map[string][]netip.Prefix{}}
 	return p.elements(s.anon, true)
@@ -300,8 +310,8 @@ func (p *nftParser) field() (nftField, error) {
 			return nftField{}, fmt.Errorf("numgen %s %s is not known; want random mod", a, b)
 		}
 		n, err := strconv.Atoi(p.word())
-		if err != nil || n < 1 {
-			return nftField{}, fmt.Errorf("numgen random mod: want a number")
+		if err != nil || n < 1 || n > maxRandom {
+			return nftField{}, fmt.Errorf("numgen random mod: want a number from 1 to %d", maxRandom)
 		}
 		return nftField{fieldRandom, n}, nil
 	}
