@@ -113,6 +113,47 @@ func TestNFTRestoreIsAtomic(t *testing.T) {
 	}
 }
 
+// TestSameNFT compares rules as we write them with what nft lists of them.
+func TestSameNFT(t *testing.T) {
+	for _, c := range []struct {
+		ours, listed string
+		same         bool
+	}{
+		{"meta mark set meta mark | 0x4000", "meta mark set meta mark | 0x00004000", true},
+		{"meta mark set meta mark | 0x4000", "meta mark set meta mark ^ 0x00004000", false},
+		{"ct status & dnat == 0 drop", "ct status ! dnat drop", true},
+		{"ct status & dnat == dnat drop", "ct status ! dnat drop", false},
+		{"ct status & dnat == dnat drop", "ct status dnat drop", true},
+		{"numgen random mod 3 == 0 drop", "numgen random mod 3 0 drop", true},
+		{"numgen random mod 3 == 0 drop", "numgen random mod 2 0 drop", false},
+		{"ip daddr { 10.0.0.0/8, 11.0.0.0/8, 10.1.0.0/16 } drop", "ip daddr { 10.0.0.0/7 } drop", true},
+		{"ip daddr { 10.0.0.0/8, 11.0.0.0/8 } drop", "ip daddr 10.0.0.0/7 drop", true},
+		{"ip daddr { 10.0.0.1/32 } drop", "ip daddr { 10.0.0.1 } drop", true},
+		{"ip daddr { 10.0.0.0/8, 12.0.0.0/8 } drop", "ip daddr { 10.0.0.0/7 } drop", false},
+		{"ip saddr == 10.0.0.0/8 drop", "ip saddr 10.0.0.0/8 counter packets 3 bytes 4 drop", true},
+		{"ip saddr 10.0.0.0/8 drop", "ip saddr != 10.0.0.0/8 drop", false},
+		{"ip saddr 10.0.0.0/8 drop", "ip daddr 10.0.0.0/8 drop", false},
+		{"reject", "reject with icmp port-unreachable", true},
+		{"reject", "reject with tcp reset", false},
+		{"goto a", "jump a", false},
+		{"dnat ip to ip daddr . th dport map @to", "dnat ip to ip daddr . tcp dport map @to", true},
+		{"ip daddr . th dport @to drop", "ip daddr . tcp dport @to drop", false},
+		{"dnat to 10.0.0.1:80", "dnat to 10.0.0.1:81", false},
+	} {
+		var rules [2]*trace.Chain
+		for i, rule := range []string{c.ours, c.listed} {
+			rs, err := trace.ParseNFT("add table ip t; add set ip t to { }; add chain ip t a\nadd rule ip t a " + rule)
+			if err != nil {
+				t.Fatalf("%s: %v", rule, err)
+			}
+			rules[i] = rs.Table("ip t").Chain("a")
+		}
+		if rules[0].Same(rules[1]) != c.same || rules[1].Same(rules[0]) != c.same {
+			t.Errorf("%q and %q are the same: %v, want %v", c.ours, c.listed, !c.same, c.same)
+		}
+	}
+}
+
 func FuzzParseNFT(f *testing.F) {
 	f.Add(small)
 	f.Add("table ip t {\n\tset s {\n\t\ttype ipv4_addr\n\t\telements = { 10.0.0.0/8, 1.2.3.4 }\n\t}\n\tchain c {\n\t\ttype filter hook input priority 0 + 5; policy drop;\n\t\tip saddr @s counter packets 1 bytes 2 accept comment \"x\"\n\t\tct state { new, established } reject with icmp type port-unreachable\n\t}\n}\n")

@@ -5,6 +5,7 @@ package trace
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -134,10 +135,7 @@ func (p *nftParser) statement(t *Table, r *Rule) (s nftStatement, err error) {
 		return s, nil
 	case "reject":
 		p.word()
-		for p.peek() == "with" || r.rejects(p.peek()) {
-			p.word()
-		}
-		return nftStatement{op: opReject}, nil
+		return p.reject(), nil
 	case "masquerade":
 		p.word()
 		for w := p.peek(); w == "random" || w == "fully-random" || w == "persistent"; w = p.peek() {
@@ -154,13 +152,17 @@ func (p *nftParser) statement(t *Table, r *Rule) (s nftStatement, err error) {
 	return p.match(t)
 }
 
-// rejects says whether the word is part of what a reject sends.
-func (r *Rule) rejects(w string) bool {
-	switch w {
-	case "icmp", "icmpv6", "icmpx", "type", "port-unreachable", "tcp", "reset":
-		return true
+// reject reads what an error says, after reject. The default is the same as none.
+func (p *nftParser) reject() nftStatement {
+	var with []string
+	for slices.Contains([]string{"with", "icmp", "icmpv6", "icmpx", "type", "port-unreachable", "tcp", "reset"}, p.peek()) {
+		with = append(with, p.word())
 	}
-	return false
+	s := nftStatement{op: opReject}
+	if len(with) > 0 && with[len(with)-1] != "port-unreachable" {
+		s.verd.what = strings.Join(with, " ")
+	}
+	return s
 }
 
 // remember reads "@SET { ip saddr }", after update or add.
@@ -253,9 +255,9 @@ func (p *nftParser) match(t *Table) (s nftStatement, err error) {
 		}
 		masked = true
 	}
-	if w = p.peek(); w == "==" || w == "!=" {
+	if w = p.peek(); w == "==" || w == "!=" || w == "!" { // nft shows "ct status ! dnat"
 		p.word()
-		s.not = w == "!="
+		s.not = w != "=="
 	}
 	if w = p.peek(); strings.HasPrefix(w, "@") || w == "{" {
 		return s, p.lookup(&s)
@@ -279,7 +281,9 @@ func (p *nftParser) lookup(s *nftStatement) error {
 		return err
 	}
 	s.anon = &nftSet{name: "the set in the rule", kind: "set", exact: map[string]nftElement{}, wide: map[string][]netip.Prefix{}}
-	return p.elements(s.anon, true)
+	err := p.elements(s.anon, true)
+	s.anon.merge()
+	return err
 }
 
 // key reads fields joined by ".".
@@ -433,6 +437,7 @@ func (p *nftParser) compareState(s *nftStatement, masked bool) error {
 	if masked && s.states != State(s.mask) {
 		return fmt.Errorf("ct status: the mask has to be compared with itself or 0")
 	}
+	s.mask = 0 // the states say it
 	if braces && p.word() != "}" {
 		return fmt.Errorf("ct: a list is not closed by }")
 	}
@@ -475,6 +480,34 @@ func (p *nftParser) markBits(s *nftStatement) error {
 		s.bits = append(s.bits, map[string]markAction{"&": {0, ^n}, "|": {n, n}, "^": {n, 0}}[w])
 	}
 	return nil
+}
+
+// sameNFT compares statements. Counters make no difference.
+func (r *Rule) sameNFT(o *Rule) bool {
+	return r.Text == o.Text || r.Comment == o.Comment && reflect.DeepEqual(r.normalNFT(), o.normalNFT())
+}
+
+func (r *Rule) normalNFT() []nftStatement {
+	var out []nftStatement
+	for _, s := range r.nft {
+		if s.op == opNothing {
+			continue
+		}
+		if s.op == opLookup && s.anon != nil && len(s.anon.exact) == 0 && len(s.anon.wide[""]) == 1 {
+			s = nftStatement{op: opAddr, key: s.key, not: s.not, prefix: prefixMatch{s.anon.wide[""][0], s.not}}
+		}
+		if s.op == opDNATMap {
+			// nft lists "th dport" as the port of the map's type: "tcp dport".
+			s.proto, s.key = 0, slices.Clone(s.key)
+			for i := range s.key {
+				if s.key[i].what == fieldDport {
+					s.key[i].n = 0
+				}
+			}
+		}
+		out = append(out, s)
+	}
+	return out
 }
 
 // check says whether the rule refers to something that is not there.

@@ -3,6 +3,7 @@
 package trace
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -185,17 +186,61 @@ func (s *nftSet) wideElement(key string, add bool) error {
 	if err != nil || strings.ContainsRune(rest, '/') {
 		return fmt.Errorf("element %q: only its last part may be a range, of addresses", key)
 	}
+	if prefix.IsSingleIP() { // nft shows it without its bits
+		return s.exactElement(rest, prefix.Addr(), add)
+	}
 	list := s.wide[rest]
 	i := slices.Index(list, prefix)
 	switch {
 	case add && i < 0:
-		s.wide[rest] = append(list, prefix)
+		list = append(list, prefix)
+		slices.SortFunc(list, func(a, b netip.Prefix) int { return cmp.Or(a.Addr().Compare(b.Addr()), a.Bits()-b.Bits()) })
+		s.wide[rest] = list
 	case !add && i < 0:
 		return fmt.Errorf("no element %q", key)
 	case !add:
 		s.wide[rest] = slices.Delete(list, i, i+1)
 	}
 	return nil
+}
+
+func (s *nftSet) exactElement(rest string, a netip.Addr, add bool) error {
+	key := a.String()
+	if rest != "" {
+		key = rest + " . " + key
+	}
+	switch _, there := s.exact[key]; {
+	case add:
+		s.exact[key] = nftElement{}
+	case !there:
+		return fmt.Errorf("no element %q", key)
+	default:
+		delete(s.exact, key)
+	}
+	return nil
+}
+
+// merge joins ranges that lie in or beside one another, as nft does in the sets
+// in rules.
+func (s *nftSet) merge() {
+	list := s.wide[""] // sorted, wider ones first
+	for i := 0; i+1 < len(list); {
+		a, b := list[i], list[i+1]
+		wider := netip.PrefixFrom(a.Addr(), a.Bits()-1).Masked()
+		switch {
+		case a.Contains(b.Addr()):
+		case a.Bits() == b.Bits() && wider.Contains(b.Addr()):
+			list[i] = wider
+		default:
+			i++
+			continue
+		}
+		list = slices.Delete(list, i+1, i+2)
+		i = max(i-1, 0)
+	}
+	if len(list) > 0 {
+		s.wide[""] = list
+	}
 }
 
 // find returns what the key leads to. rest is the key without its last part,

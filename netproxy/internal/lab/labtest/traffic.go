@@ -108,6 +108,7 @@ func Traffic(t *testing.T, make NewBackend) {
 		})
 	}
 	t.Run("churn", func(t *testing.T) { c.churn(t, web, all) })
+	t.Run("restart", func(t *testing.T) { c.restart(t, web, sticky) })
 	t.Run("cleanup", c.cleanup)
 }
 
@@ -147,23 +148,7 @@ func (c *Cluster) churn(t *testing.T, web netproxy.Service, all []*lab.Host) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop := make(chan struct{})
-	failed := make(chan error, 1)
-	made := 0
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for ; ; made++ {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			if _, err := c.Client.Request(netproxy.TCP, to); err != nil {
-				failed <- err
-				return
-			}
-		}
-	})
+	made := c.connecting(t, to)
 	for i := range 12 {
 		var rest []*lab.Host
 		for _, p := range all {
@@ -187,15 +172,66 @@ func (c *Cluster) churn(t *testing.T, web netproxy.Service, all []*lab.Host) {
 		t.Errorf("a connection to %s broke when it stopped being an endpoint: %v", holder.Pod, err)
 	}
 	c.check(t, c.Client, 30, netproxy.TCP, to, want{rest, anySource})
-	close(stop)
-	wg.Wait()
-	select {
-	case err := <-failed:
-		t.Errorf("after %d connections: %v", made, err)
-	default:
+	if n := made(); n < 5 { // it tested nothing
+		t.Errorf("only %d connections were made during 12 changes", n)
 	}
-	if made < 5 { // it tested nothing
-		t.Errorf("only %d connections were made during 12 changes", made)
+}
+
+// connecting makes connections, none of which may fail, until the function that it
+// returns is called, which returns how many there were.
+func (c *Cluster) connecting(t *testing.T, to netip.AddrPort) func() int {
+	stop := make(chan struct{})
+	made := 0
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for ; ; made++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if _, err := c.Client.Request(netproxy.TCP, to); err != nil {
+				t.Errorf("after %d connections: %v", made, err)
+				return
+			}
+		}
+	})
+	return func() int {
+		close(stop)
+		wg.Wait()
+		return made
+	}
+}
+
+// restart starts new back ends over the rules of the old ones, while the client
+// makes connections. None may fail, and clients keep their affinity.
+func (c *Cluster) restart(t *testing.T, web, sticky netproxy.Service) {
+	before := map[netip.AddrPort]map[lab.Reply]int{}
+	for _, a := range sticky.ClusterIPs {
+		to := netip.AddrPortFrom(a, 80)
+		got, err := c.Client.Requests(2, netproxy.TCP, to)
+		if err != nil || len(got) != 1 {
+			t.Fatalf("affinity: %v answered (%v), want one pod", got, err)
+		}
+		before[to] = got
+	}
+	made := c.connecting(t, netip.AddrPortFrom(web.ClusterIPs[0], 80))
+	for range 3 {
+		c.Restart()
+	}
+	if n := made(); n < 5 {
+		t.Errorf("only %d connections were made during 3 restarts", n)
+	}
+	for to, had := range before {
+		got, err := c.Client.Requests(10, netproxy.TCP, to)
+		if err != nil {
+			t.Error(err)
+		}
+		for r := range got {
+			if had[r] == 0 {
+				t.Errorf("%v: after a restart %v answers, before it was %v", to, r, had)
+			}
+		}
 	}
 }
 
