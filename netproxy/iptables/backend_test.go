@@ -8,8 +8,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -239,7 +242,7 @@ func TestNoPermission(t *testing.T) {
 	}
 }
 
-// TestManyEndpoints gives one service 10,000 endpoints.
+// TestManyEndpoints gives one service 10,000 endpoints, and changes one.
 func TestManyEndpoints(t *testing.T) {
 	lab.Need(t, "iptables-legacy-restore")
 	h := lab.Single(t)
@@ -248,17 +251,59 @@ func TestManyEndpoints(t *testing.T) {
 	for i := range 10000 {
 		eps = append(eps, netip.AddrFrom4([4]byte{10, 244, byte(i >> 8), byte(i)}).String())
 	}
-	set(t, tr, "web", 10, eps...)
-	var err error
-	repaired := 0
-	h.Do(func() {
-		if err = b.Sync(context.Background(), tr.Changes()); err == nil {
-			repaired, err = b.Resync(context.Background())
+	for _, first := range []string{eps[0], "10.245.0.1"} {
+		eps[0] = first
+		set(t, tr, "web", 10, eps...)
+		var err error
+		repaired := 0
+		h.Do(func() {
+			if err = b.Sync(context.Background(), tr.Changes()); err == nil {
+				repaired, err = b.Resync(context.Background())
+			}
+		})
+		if err != nil || repaired != 0 {
+			t.Errorf("%d repaired (%v)", repaired, err)
+		}
+	}
+}
+
+// TestKernelSpread sends packets to a service with 100 endpoints, and expects that
+// the kernel's counters are as a fair choice would have them.
+func TestKernelSpread(t *testing.T) {
+	eachVariant(t, func(t *testing.T, variant string, h *lab.Host) {
+		const endpoints, packets = 100, 3000
+		h.IP("route add 10.0.0.0/8 dev lo")
+		b, tr := newBackend(t, iptables.Options{Variant: variant, LockSeconds: 30})
+		crowd{endpoints: spread(rand.New(rand.NewPCG(1, 1)), endpoints), protocol: netproxy.UDP}.set(t, tr)
+		var err error
+		h.Do(func() { err = b.Sync(context.Background(), tr.Changes()) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range packets {
+			src := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(20000+i))
+			if err := h.SendUDP(src, netip.MustParseAddrPort("10.96.0.10:80")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		saved, err := h.Command("iptables-"+variant+"-save", "-c", "-t", "nat")
+		if err != nil {
+			t.Fatal(err, saved)
+		}
+		sum, square, rules := 0, 0.0, 0
+		for _, m := range regexp.MustCompile(`(?m)^\[(\d+):\d+\] .* -j DNAT`).FindAllStringSubmatch(saved, -1) {
+			n, _ := strconv.Atoi(m[1])
+			rules++
+			sum += n
+			expected := float64(packets) / endpoints
+			square += (float64(n) - expected) * (float64(n) - expected) / expected
+		}
+		t.Logf("%d packets, chi square %.1f", sum, square)
+		// With 99 degrees of freedom, a fair choice exceeds 200 once in 100 million times.
+		if rules != endpoints || sum != packets || square > 200 {
+			t.Errorf("%d rules chose for %d packets, chi square %.1f; want %d, %d, at most 200", rules, sum, square, endpoints, packets)
 		}
 	})
-	if err != nil || repaired != 0 {
-		t.Errorf("%d repaired (%v)", repaired, err)
-	}
 }
 
 // TestLongNames uses the longest names there can be: longer than a comment.
