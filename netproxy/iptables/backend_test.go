@@ -191,6 +191,44 @@ func TestRefused(t *testing.T) {
 	})
 }
 
+// TestNoSCTP uses an iptables-restore that has no match for SCTP, as on a kernel
+// without it. The service that needs it is left out, with an error that says so;
+// that includes the rule that leads to it, which is in a chain with others.
+func TestNoSCTP(t *testing.T) {
+	eachVariant(t, func(t *testing.T, variant string, h *lab.Host) {
+		program := t.TempDir() + "/restore"
+		script := `#!/bin/sh
+in=$(cat)
+line=$(printf '%s\n' "$in" | grep -n -e '-m sctp' | head -1 | cut -d: -f1)
+if [ -n "$line" ]; then
+	printf "iptables-restore: Couldn't load match \140sctp':No such file or directory\n\nError occurred at line: %s\n" $line >&2
+	exit 2
+fi
+printf '%s\n' "$in" | exec iptables-` + variant + `-restore "$@"
+`
+		if err := os.WriteFile(program, []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		b, tr := newBackend(t, iptables.Options{Variant: variant, RestoreProgram: program, LockSeconds: 30})
+		set(t, tr, "web", 10, "10.244.0.1")
+		crowd{endpoints: []int{1, 2}, protocol: netproxy.SCTP}.set(t, tr)
+		empty := crowd{protocol: netproxy.SCTP}
+		var err error
+		for _, want := range []string{"with endpoints", "without endpoints"} {
+			h.Do(func() { err = b.Sync(context.Background(), tr.Changes()) })
+			se, ok := errors.AsType[*netproxy.ServiceError](err)
+			if !ok || se.Service.Name != "crowd" || !netproxy.OnlyServices(err) || !strings.Contains(err.Error(), "sctp") {
+				t.Errorf("%s: error = %v, want a ServiceError for crowd alone that names sctp", want, err)
+			}
+			saved, _ := h.Command("iptables-" + variant + "-save")
+			if !strings.Contains(saved, "10.244.0.1:8080") || strings.Contains(saved, "sctp") {
+				t.Errorf("%s: the rules are\n%s", want, saved)
+			}
+			empty.set(t, tr)
+		}
+	})
+}
+
 // TestLocked holds the lock that iptables-legacy takes.
 func TestLocked(t *testing.T) {
 	lab.Need(t, "iptables-legacy-restore")

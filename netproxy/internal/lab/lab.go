@@ -10,7 +10,7 @@
 //	                             +-------- node2 192.168.50.12 -- pod  10.244.2.11
 //	                                             fd50::12              fd44:2::11
 //
-// Every pod answers on port 8080, TCP and UDP, with its name and the address
+// Every pod answers on port 8080, TCP, UDP and SCTP, with its name and the address
 // that the request came from. Everything a lab makes is removed when the test
 // ends.
 package lab

@@ -26,7 +26,8 @@ func Traffic(t *testing.T, make NewBackend) {
 
 	web := service("web", 10)
 	web.Ports[0].NodePort = 30080
-	web.Ports = append(web.Ports, netproxy.ServicePort{Name: "dns", Protocol: netproxy.UDP, Port: 53, NodePort: 30053})
+	web.Ports = append(web.Ports, netproxy.ServicePort{Name: "dns", Protocol: netproxy.UDP, Port: 53, NodePort: 30053},
+		netproxy.ServicePort{Name: "sctp", Protocol: netproxy.SCTP, Port: 3868, NodePort: 30868})
 	web.ExternalIPs = []netip.Addr{netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("2001:db8::7")}
 	c.Set(web, all...)
 
@@ -78,6 +79,8 @@ func Traffic(t *testing.T, make NewBackend) {
 			c.check(t, c.Client, 30, netproxy.UDP, at(web.ClusterIPs[i], 53), outer)
 			c.check(t, c.Client, 30, netproxy.TCP, at(node1, 30080), outer)
 			c.check(t, c.Client, 30, netproxy.UDP, at(node1, 30053), outer)
+			c.check(t, c.Client, 30, netproxy.SCTP, at(web.ClusterIPs[i], 3868), outer)
+			c.check(t, c.Client, 30, netproxy.SCTP, at(node1, 30868), outer)
 			c.check(t, c.Client, 10, netproxy.TCP, at(web.ExternalIPs[i], 80), outer)
 			// The node's own programs, and a pod, which keeps its address.
 			c.check(t, c.Node1, 10, netproxy.TCP, vip(web), want{all, anySource})
