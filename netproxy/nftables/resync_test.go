@@ -271,6 +271,21 @@ func TestNoProgram(t *testing.T) {
 	}
 }
 
+// TestNoPermission runs nft as nobody.
+func TestNoPermission(t *testing.T) {
+	lab.Need(t, "nft", "setpriv")
+	program := t.TempDir() + "/nft"
+	script := "#!/bin/sh\nexec setpriv --reuid=65534 --clear-groups --inh-caps=-all --bounding-set=-all nft \"$@\"\n"
+	if err := os.WriteFile(program, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b, tr := newBackend(t, nftables.Options{Program: program})
+	set(t, tr, "web", 10, "10.244.0.1")
+	if err := b.Sync(t.Context(), tr.Changes()); !errors.Is(err, netproxy.ErrPermission) {
+		t.Errorf("error = %v, want ErrPermission", err)
+	}
+}
+
 func newBackend(t *testing.T, o nftables.Options) (*nftables.Backend, *netproxy.Tracker) {
 	t.Helper()
 	b, err := nftables.NewBackend(netproxy.Config{}, o)

@@ -269,15 +269,14 @@ func (r *restorer) declare(s string) error {
 	}
 	name, policy := f[0], f[1]
 	if builtin(r.open.Name, name) {
-		if policy != "ACCEPT" && policy != "DROP" {
-			return fmt.Errorf("policy %q: want ACCEPT or DROP", policy)
+		if policy != "ACCEPT" && policy != "DROP" && policy != "-" {
+			return fmt.Errorf("policy %q: want ACCEPT, DROP or - for no change", policy)
 		}
 		c, err := r.mutable(name)
-		if err != nil {
-			return err
+		if err == nil && policy != "-" {
+			c.Policy = policy
 		}
-		c.Policy = policy
-		return nil
+		return err
 	}
 	if err := checkChainName(name); err != nil {
 		return err

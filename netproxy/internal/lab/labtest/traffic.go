@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -107,7 +108,7 @@ func Traffic(t *testing.T, make NewBackend) {
 			if _, err := c.Client.Request(netproxy.TCP, at(netip.MustParseAddr([]string{"10.96.0.15", "fd96::f"}[i]), 80)); !errors.Is(err, syscall.ECONNREFUSED) {
 				t.Errorf("service without endpoints: %v, want connection refused", err)
 			}
-			c.affinity(t, vip(sticky))
+			c.affinity(t, sticky, all, vip(sticky))
 		})
 	}
 	t.Run("churn", func(t *testing.T) { c.churn(t, web, all) })
@@ -129,11 +130,30 @@ func blocked(t *testing.T, from *lab.Host, to netip.AddrPort) {
 
 // affinity expects that a client always gets the pod that it got first, and that
 // it gets a live one when that one goes.
-func (c *Cluster) affinity(t *testing.T, to netip.AddrPort) {
+func (c *Cluster) affinity(t *testing.T, sticky netproxy.Service, all []*lab.Host, to netip.AddrPort) {
 	t.Helper()
-	got, err := c.Client.Requests(20, netproxy.TCP, to)
-	if err != nil || len(got) != 1 {
-		t.Errorf("affinity: %v answered (%v), want one pod", got, err)
+	one := func() string {
+		t.Helper()
+		got, err := c.Client.Requests(20, netproxy.TCP, to)
+		if err != nil || len(got) != 1 {
+			t.Errorf("affinity: %v answered (%v), want one pod", got, err)
+		}
+		for r := range got {
+			return r.Pod
+		}
+		return ""
+	}
+	first := one()
+	c.Set(sticky, slices.DeleteFunc(slices.Clone(all), func(h *lab.Host) bool { return h.Name == first })...)
+	c.Sync()
+	second := one()
+	if second == first {
+		t.Errorf("affinity: %s answers, which is no endpoint any more", first)
+	}
+	c.Set(sticky, all...)
+	c.Sync()
+	if third := one(); third != second {
+		t.Errorf("affinity: %s answers after %s, though that is an endpoint still", third, second)
 	}
 }
 
