@@ -47,6 +47,9 @@ func TestNFTErrors(t *testing.T) {
 		{"name", "add table ip t\nadd chain ip t fwd", `"fwd" can't be a name`},
 		{"quote", small + "add rule ip t in iifname \"eth0 drop", "a quote is not closed"},
 		{"not closed", "table ip t {\n\tchain c {\n", "is not closed"},
+		{"random number in the middle", small + "add rule ip t in dnat to numgen random mod 2 . ip daddr map @to", "a random number at its end"},
+		{"random verdict", small + "add rule ip t in numgen random mod 2 vmap @m", "the tracer knows nothing else"},
+		{"mark in a key", small + "add rule ip t in meta mark . ip daddr vmap @m", "the tracer knows nothing else"},
 		{"number", small + "add rule ip t in meta mark set 0x1ffffffff", "want one of 32 bits"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

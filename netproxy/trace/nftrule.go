@@ -75,7 +75,7 @@ const (
 	fieldDst
 	fieldProto
 	fieldSport
-	fieldDport
+	fieldDport // the last of those that elements may have
 	fieldRandom
 	fieldLocalSrc // fib saddr type
 	fieldLocalDst
@@ -213,6 +213,10 @@ func (p *nftParser) dnat(t *Table) (s nftStatement, err error) {
 	if s.key, err = p.key(); err != nil {
 		return s, err
 	}
+	if slices.ContainsFunc(s.key[:len(s.key)-1], func(f nftField) bool { return !f.elementary() }) ||
+		!s.key[len(s.key)-1].elementary() && s.key[len(s.key)-1].what != fieldRandom {
+		return s, fmt.Errorf("dnat: the key may have addresses, protocol and ports, and a random number at its end")
+	}
 	if w := p.word(); w != "map" {
 		return s, fmt.Errorf("dnat: %q after the key; want map", w)
 	}
@@ -236,6 +240,10 @@ func (p *nftParser) match(t *Table) (s nftStatement, err error) {
 		return s, err
 	}
 	w := p.peek()
+	lookup := w == "vmap" || strings.HasPrefix(w, "@") || len(s.key) > 1
+	if lookup && slices.ContainsFunc(s.key, func(f nftField) bool { return !f.elementary() }) {
+		return s, fmt.Errorf("a key that is looked up may have addresses, protocol and ports; the tracer knows nothing else")
+	}
 	switch {
 	case w == "vmap":
 		p.word()
@@ -260,6 +268,9 @@ func (p *nftParser) match(t *Table) (s nftStatement, err error) {
 		s.not = w != "=="
 	}
 	if w = p.peek(); strings.HasPrefix(w, "@") || w == "{" {
+		if f := s.key[0]; !f.elementary() && f.what != fieldState {
+			return s, fmt.Errorf("only addresses, protocol and ports can be compared with a set")
+		}
 		return s, p.lookup(&s)
 	}
 	if len(s.key) != 1 {
@@ -523,9 +534,12 @@ func (r *Rule) check(t *Table) error {
 	return nil
 }
 
-// appendTo appends the field's value as elements have it. Fields that can't be
-// part of a key append nothing.
-func (f nftField) appendTo(b []byte, w *walk, fr *frame, random int) []byte {
+// elementary says whether the field can be part of an element's key, for the
+// tracer.
+func (f nftField) elementary() bool { return f.what <= fieldDport }
+
+// appendTo appends the value of an elementary field as elements have it.
+func (f nftField) appendTo(b []byte, w *walk, fr *frame) []byte {
 	switch f.what {
 	case fieldSrc:
 		return fr.src.Addr().AppendTo(b)
@@ -537,8 +551,6 @@ func (f nftField) appendTo(b []byte, w *walk, fr *frame, random int) []byte {
 		return strconv.AppendUint(b, uint64(fr.src.Port()), 10)
 	case fieldDport:
 		return strconv.AppendUint(b, uint64(fr.dst.Port()), 10)
-	case fieldRandom:
-		return strconv.AppendInt(b, int64(random), 10)
 	}
 	return b
 }

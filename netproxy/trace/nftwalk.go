@@ -5,6 +5,7 @@ package trace
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 )
 
 // statements carries out a rule of nftables for the frame. Where chance decides,
@@ -28,7 +29,7 @@ func (w *walk) statements(r *Rule, f *frame) progress {
 		case s.op == opRemember:
 			f.remembered = &memory{s.set, f.remembered}
 		case s.op == opVmap:
-			e, ok := w.find(s, f, 0)
+			e, ok := w.find(s, f)
 			if !ok {
 				return goOn
 			}
@@ -87,13 +88,13 @@ func (w *walk) nftMatch(s *nftStatement, f *frame) answer {
 		}
 		return answer{kind: chance, p: p}
 	}
-	_, ok := w.find(s, f, 0)
+	_, ok := w.find(s, f)
 	return truth(ok != s.not)
 }
 
 // find looks the statement's key up. In a set whose elements come with packets,
 // the packet says whether its source is there.
-func (w *walk) find(s *nftStatement, f *frame, random int) (nftElement, bool) {
+func (w *walk) find(s *nftStatement, f *frame) (nftElement, bool) {
 	set := s.anon
 	if set == nil {
 		set = f.chain.table.sets[s.set]
@@ -101,25 +102,28 @@ func (w *walk) find(s *nftStatement, f *frame, random int) (nftElement, bool) {
 	if set.dynamic {
 		return nftElement{}, w.recent(set.name, f)
 	}
+	rest, last := w.makeKey(s.key, f)
+	return set.find(w.key, w.key[:rest], last)
+}
+
+// makeKey makes w.key what elements have as the key. It returns the length
+// without the last part, and that part if it is an address.
+func (w *walk) makeKey(key []nftField, f *frame) (rest int, last netip.Addr) {
 	w.key = w.key[:0]
-	rest := 0
-	var last netip.Addr
-	for i, field := range s.key {
+	for i, field := range key {
 		if i > 0 {
 			rest = len(w.key)
 			w.key = append(w.key, " . "...)
 		}
-		w.key = field.appendTo(w.key, w, f, random)
-		switch field.what {
-		case fieldSrc:
-			last = f.src.Addr()
-		case fieldDst:
-			last = f.dst.Addr()
-		default:
-			last = netip.Addr{}
-		}
+		w.key = field.appendTo(w.key, w, f)
 	}
-	return set.find(w.key, w.key[:rest], last)
+	switch key[len(key)-1].what {
+	case fieldSrc:
+		last = f.src.Addr()
+	case fieldDst:
+		last = f.dst.Addr()
+	}
+	return rest, last
 }
 
 // recent says whether the packet's source is in a list: it was before, or has
@@ -175,39 +179,50 @@ func (w *walk) translate(f *frame, to netip.AddrPort) {
 	}
 }
 
-// dnatMap looks a destination up. If chance is a part of the key, each number
-// that leads somewhere is a branch of its own, and the others together are one
-// in which the rule does not match.
+// dnatMap looks a destination up.
 func (w *walk) dnatMap(s *nftStatement, f *frame) progress {
-	n := 1
-	for _, field := range s.key {
-		if field.what == fieldRandom {
-			n = field.n
-		}
+	if last := s.key[len(s.key)-1]; last.what == fieldRandom {
+		return w.dnatRandom(s, f, last.n)
+	}
+	e, ok := w.find(s, f)
+	if !ok {
+		return goOn
+	}
+	w.note(f)
+	w.translate(f, e.to)
+	return decided
+}
+
+// dnatRandom looks destinations up by a key that ends in a number below n, which
+// chance decides. Each number that leads somewhere is a branch of its own, and
+// the others together are one in which the rule does not match.
+func (w *walk) dnatRandom(s *nftStatement, f *frame, n int) progress {
+	set := f.chain.table.sets[s.set]
+	prefix := 0
+	if w.key = w.key[:0]; len(s.key) > 1 {
+		w.makeKey(s.key[:len(s.key)-1], f)
+		w.key = append(w.key, " . "...)
+		prefix = len(w.key)
 	}
 	before := len(w.pending)
 	for i := range n {
-		e, ok := w.find(s, f, i)
+		w.key = strconv.AppendInt(w.key[:prefix], int64(i), 10)
+		e, ok := set.exact[string(w.key)]
 		if !ok {
 			continue
 		}
-		hit := *f
+		w.later(*f)
+		hit := &w.pending[len(w.pending)-1]
 		hit.p /= float64(n)
 		hit.decided = true
-		w.note(&hit)
-		w.translate(&hit, e.to)
-		w.later(hit)
+		w.note(hit)
+		w.translate(hit, e.to)
 	}
 	hits := w.pending[before:]
-	if len(hits) < n {
-		f.p *= float64(n-len(hits)) / float64(n)
-		if len(hits) == 0 {
-			return goOn
-		}
-	}
 	slices.Reverse(hits) // the last one is walked first
-	if len(hits) < n {
-		return goOn
+	if len(hits) == n {
+		return finished
 	}
-	return finished
+	f.p *= float64(n-len(hits)) / float64(n)
+	return goOn
 }
