@@ -35,7 +35,7 @@ func iptablesBackend(variant string) func(netproxy.Config) (netproxy.Backend, er
 }
 
 // BenchmarkKernel loads everything into a fresh kernel table, changes one
-// endpoint, and sends first packets to the last service. The work is in other
+// endpoint, sends first packets to the last service, and compares everything. The work is in other
 // programs and the kernel: wall time, and the processor time of this process and
 // of those that it ran.
 func BenchmarkKernel(b *testing.B) {
@@ -51,6 +51,7 @@ func BenchmarkKernel(b *testing.B) {
 				b.ReportMetric(milliseconds(k.load.cpu), "cpu-ms/load")
 				b.ReportMetric(milliseconds(k.change.wall), "ms/change")
 				b.ReportMetric(milliseconds(k.change.cpu), "cpu-ms/change")
+				b.ReportMetric(milliseconds(k.resync.cpu), "cpu-ms/resync")
 				b.ReportMetric(float64(k.packet.Nanoseconds())/1e3, "us/first-packet")
 			})
 		}
@@ -63,8 +64,8 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 type times struct{ wall, cpu time.Duration }
 
 type kernelTimes struct {
-	load, change times         // of changes, the median
-	packet       time.Duration // the median
+	load, change, resync times         // of changes, the median
+	packet               time.Duration // the median
 }
 
 // cpuTime is the processor time of this process and of the programs that it ran.
@@ -122,6 +123,15 @@ func measureKernel(b *testing.B, s size, name string) (k kernelTimes) {
 	}
 	k.change = times{median(wall), median(used)}
 	k.packet = median(firstPackets(b, l, netip.AddrPortFrom(vip, 80)))
+	repaired := 0
+	l.Node1.Do(func() {
+		start, used := time.Now(), cpuTime()
+		repaired, err = backend.Resync(context.Background())
+		k.resync = times{time.Since(start), cpuTime() - used}
+	})
+	if err != nil || repaired != 0 {
+		b.Fatalf("a resync repaired %d objects (%v)", repaired, err)
+	}
 	return k
 }
 

@@ -227,7 +227,8 @@ func (b *Backend) search() kernel.Rules {
 	}}
 }
 
-// serviceOf returns the service that a line of rule text belongs to, or nil.
+// serviceOf returns the service that a line of rule text belongs to, or nil: by
+// the name of its chain, or by its comment.
 func (rs *RuleSet) serviceOf(line string) *service {
 	for w := range strings.FieldsSeq(line) {
 		for _, prefix := range kindPrefix {
@@ -238,5 +239,9 @@ func (rs *RuleSet) serviceOf(line string) *service {
 			}
 		}
 	}
-	return nil
+	_, comment, _ := strings.Cut(line, `--comment "`)
+	comment, _, _ = strings.Cut(comment, `"`)
+	namespace, rest, _ := strings.Cut(comment, "/")
+	name, port, _ := strings.Cut(rest, ":")
+	return rs.routes[netproxy.PortName{Namespace: namespace, Name: name, Port: port}]
 }

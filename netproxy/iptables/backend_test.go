@@ -191,6 +191,47 @@ func TestRefused(t *testing.T) {
 	})
 }
 
+// TestHalfRefused refuses a rule in the second table, when the first one has been
+// committed. Nothing of the service may stay in either.
+func TestHalfRefused(t *testing.T) {
+	eachVariant(t, func(t *testing.T, variant string, h *lab.Host) {
+		program := t.TempDir() + "/restore"
+		script := `#!/bin/sh
+in=$(cat)
+line=$(printf '%s\n' "$in" | grep -n -e '-d 198.51.100.9/32 .* -j DROP' | head -1 | cut -d: -f1)
+if [ -n "$line" ]; then
+	printf '%s\n' "$in" | sed '/^COMMIT/q' | iptables-` + variant + `-restore "$@" || exit
+	echo "iptables-restore: line $line failed" >&2
+	exit 1
+fi
+printf '%s\n' "$in" | exec iptables-` + variant + `-restore "$@"
+`
+		if err := os.WriteFile(program, []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		b, tr := newBackend(t, iptables.Options{Variant: variant, RestoreProgram: program, LockSeconds: 30})
+		set(t, tr, "web", 30, "10.244.0.1")
+		crowd{endpoints: []int{1, 2}}.set(t, tr) // on another node
+		err := tr.SetService(netproxy.Service{
+			Namespace: "shop", Name: "crowd", ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.20")},
+			ExternalIPs: []netip.Addr{netip.MustParseAddr("198.51.100.9")}, ExternalPolicy: netproxy.Local,
+			Ports: []netproxy.ServicePort{{Port: 80}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Do(func() { err = b.Sync(context.Background(), tr.Changes()) })
+		se, ok := errors.AsType[*netproxy.ServiceError](err)
+		if !ok || se.Service.Name != "crowd" || !netproxy.OnlyServices(err) || !strings.Contains(se.Rule, "198.51.100.9") {
+			t.Errorf("error = %v, want a ServiceError for crowd alone that names the rule", err)
+		}
+		saved, _ := h.Command("iptables-" + variant + "-save")
+		if !strings.Contains(saved, "10.244.0.1:8080") || strings.Contains(saved, "10.96.0.20") || strings.Contains(saved, "198.51.100.9") || strings.Contains(saved, "10.0.0.1:8080") {
+			t.Errorf("the rules are\n%s", saved)
+		}
+	})
+}
+
 // TestNoSCTP uses an iptables-restore that has no match for SCTP, as on a kernel
 // without it. The service that needs it is left out, with an error that says so;
 // that includes the rule that leads to it, which is in a chain with others.
@@ -210,7 +251,7 @@ printf '%s\n' "$in" | exec iptables-` + variant + `-restore "$@"
 			t.Fatal(err)
 		}
 		b, tr := newBackend(t, iptables.Options{Variant: variant, RestoreProgram: program, LockSeconds: 30})
-		set(t, tr, "web", 10, "10.244.0.1")
+		set(t, tr, "web", 30, "10.244.0.1")
 		crowd{endpoints: []int{1, 2}, protocol: netproxy.SCTP}.set(t, tr)
 		empty := crowd{protocol: netproxy.SCTP}
 		var err error

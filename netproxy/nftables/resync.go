@@ -20,8 +20,9 @@ import (
 // has made one of our maps with another type, say, the table is replaced as a
 // whole, and clients lose their affinity.
 //
-// Listing costs about 1.5 s of processor time at 5,000 services of 10
-// endpoints. Nothing else lists, but the first Sync and one after a failure.
+// nft takes 2 to 3 s of processor time to list 5,000 services of 10 endpoints, the
+// comparison 0.1 s (BenchmarkKernel). Nothing else lists, but the first Sync and
+// one after a failure.
 func (b *Backend) Resync(ctx context.Context) (int, error) {
 	repaired, err := b.compare(ctx)
 	if errors.Is(err, netproxy.ErrRefused) {

@@ -271,6 +271,36 @@ func TestNoProgram(t *testing.T) {
 	}
 }
 
+// TestNoListing expects that a change is one call of nft, which lists nothing.
+func TestNoListing(t *testing.T) {
+	lab.Need(t, "nft")
+	h := lab.Single(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/nft", []byte("#!/bin/sh\necho \"$@\" >> "+dir+"/calls\nexec nft \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b, tr := newBackend(t, nftables.Options{Program: dir + "/nft"})
+	calls := func() string {
+		out, _ := os.ReadFile(dir + "/calls") // none: no call
+		os.Remove(dir + "/calls")
+		return string(out)
+	}
+	set(t, tr, "web", 10, "10.244.0.1", "10.244.0.2")
+	sync(t, h, b, tr.Changes())
+	if got, want := calls(), "-s list table ip slipway\n-f -\n"; got != want {
+		t.Errorf("the first sync calls nft with\n%swant\n%s", got, want)
+	}
+	set(t, tr, "web", 10, "10.244.0.1", "10.244.0.3")
+	sync(t, h, b, tr.Changes())
+	if got, want := calls(), "-f -\n"; got != want {
+		t.Errorf("a change calls nft with\n%swant\n%s", got, want)
+	}
+	sync(t, h, b, nil)
+	if got := calls(); got != "" {
+		t.Errorf("no change calls nft with\n%s", got)
+	}
+}
+
 // TestNoPermission runs nft as nobody.
 func TestNoPermission(t *testing.T) {
 	lab.Need(t, "nft", "setpriv")
