@@ -28,8 +28,9 @@ type Packet struct {
 	// asked only for new connections.
 	State State
 
-	// Recent are the names of the lists (-m recent) that the source address is
-	// in, and young enough to count: Outcome.Remembered of earlier packets.
+	// Recent are the names of the lists (-m recent; sets of nftables whose
+	// elements come with packets) that the source address is in, and young
+	// enough to count: Outcome.Remembered of earlier packets.
 	Recent []string
 }
 
@@ -84,7 +85,7 @@ type Outcome struct {
 	Masquerade bool // Src is replaced by the address of the interface it leaves by
 	Mark       uint32
 
-	// Remembered are the lists (-m recent --set) that the source was put into.
+	// Remembered are the lists (see Packet.Recent) that the source was put into.
 	Remembered []string
 	// Assumed says, for each match or target that the tracer does not know,
 	// what this outcome takes for granted.

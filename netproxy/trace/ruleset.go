@@ -10,8 +10,9 @@ import (
 	"sync"
 )
 
-// RuleSet is the iptables rules of one machine for one address family: what
-// iptables-save or ip6tables-save prints. Reading it from several goroutines is
+// RuleSet is the rules of one machine: those of iptables for one address family,
+// as iptables-save or ip6tables-save prints them (see Parse), or tables of
+// nftables (see ParseNFT). Reading it from several goroutines is
 // safe while none restores.
 type RuleSet struct {
 	// Local are the machine's own addresses. Loopback addresses count as its
