@@ -23,36 +23,37 @@ type plan struct {
 // planner makes a plan.
 type planner struct {
 	plan
-	*Backend
-	now    listing
-	sorted []*service
-	sticky stickyState
+	rs      *RuleSet
+	trusted map[string]seenChain // see right
+	now     listing
+	sorted  []*service
+	sticky  stickyState
 
 	// The parts of plan.change, in this order: chains are emptied, what has to
 	// be made anew is, and gets its rules; elements go and come; what nothing
 	// refers to any more goes.
-	flushes, remakes, rules, deletes, adds, removes []byte
+	flushes, remakes, rewrites, deletes, adds, removes []byte
 }
 
 func (b *Backend) plan(now listing) plan {
-	p := &planner{Backend: b, now: now, sorted: b.rules.sorted()}
+	p := &planner{rs: b.rules, trusted: b.trusted, now: now, sorted: b.rules.sorted()}
 	p.kept = map[pick]bool{}
 	for _, s := range p.sorted {
-		b.rules.addSticky(&p.sticky, s)
+		p.rs.addSticky(&p.sticky, s)
 	}
 	remade := p.sets()
 	p.chains(remade)
 	for o := range objects {
 		p.elements(o)
 	}
-	p.change = slices.Concat(p.flushes, p.remakes, p.rules, p.deletes, p.adds, p.removes)
+	p.change = slices.Concat(p.flushes, p.remakes, p.rewrites, p.deletes, p.adds, p.removes)
 	return p.plan
 }
 
 // sets adds what is missing, removes what is left over, and makes sets of clients
 // anew whose time has changed, which it returns.
 func (p *planner) sets() (remade []string) {
-	rs := p.Backend.rules
+	rs := p.rs
 	wanted := map[string]bool{}
 	for o := range objects {
 		wanted[objectNames[o]] = true
@@ -88,7 +89,7 @@ func (p *planner) sets() (remade []string) {
 // chains adds what is missing, rewrites what differs, and removes what is left
 // over.
 func (p *planner) chains(remade []string) {
-	rs := p.Backend.rules
+	rs := p.rs
 	wanted := slices.Concat(rs.fixedChains(), rs.pickChains(), p.sticky.chains)
 	idle := map[string]pick{}
 	for _, at := range rs.idlePicks() {
@@ -164,14 +165,14 @@ type seenChain struct{ said, shown string }
 // rewrite gives a chain its rules again. A base chain is made anew, in case its
 // hook has been changed.
 func (p *planner) rewrite(c chain) {
-	rs := p.Backend.rules
+	rs := p.rs
 	p.flushes = rs.appendCommand(p.flushes, "flush chain", c.name)
 	if c.hook != "" {
 		p.remakes = rs.appendCommand(p.remakes, "delete chain", c.name)
 		p.remakes = rs.appendCommand(p.remakes, "add chain", c.name+" { "+c.hook+"; }")
 	}
 	for _, r := range c.rules {
-		p.rules = rs.appendCommand(p.rules, "add rule", c.name+" "+r)
+		p.rewrites = rs.appendCommand(p.rewrites, "add rule", c.name+" "+r)
 	}
 }
 
@@ -184,7 +185,7 @@ func (c *chain) mentions(sets []string) bool {
 // compareChains compares the chains with what is listed of them.
 func (p *planner) compareChains(wanted []chain) map[string]likeness {
 	found := map[string]likeness{}
-	want, err := trace.ParseNFT(p.frame(wanted) + string(p.Backend.rules.appendChains(nil, wanted)))
+	want, err := trace.ParseNFT(p.frame(wanted) + string(p.rs.appendChains(nil, wanted)))
 	if err != nil {
 		return found // a configuration that the tracer does not know
 	}
@@ -202,7 +203,7 @@ func (p *planner) compareChains(wanted []chain) map[string]likeness {
 }
 
 func (p *planner) compareWith(found map[string]likeness, want, have *trace.RuleSet, chains []chain) {
-	table := p.Backend.rules.dialect.family + " " + TableName
+	table := p.rs.dialect.family + " " + TableName
 	for _, c := range chains {
 		found[c.name] = different
 		if have.Table(table).Chain(c.name).Same(want.Table(table).Chain(c.name)) {
@@ -213,7 +214,7 @@ func (p *planner) compareWith(found map[string]likeness, want, have *trace.RuleS
 
 // frame declares everything that rules may refer to.
 func (p *planner) frame(chains []chain) string {
-	rs := p.Backend.rules
+	rs := p.rs
 	b := rs.appendCommand(nil, "add table", "")
 	for o := range objects {
 		b = rs.appendCommand(b, "add set", objectNames[o]+" { }")
@@ -230,7 +231,7 @@ func (p *planner) frame(chains []chain) string {
 // body is the chains as nft lists them.
 func (p *planner) body(chains []chain) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "table %s %s {\n", p.Backend.rules.dialect.family, TableName)
+	fmt.Fprintf(&b, "table %s %s {\n", p.rs.dialect.family, TableName)
 	for _, c := range chains {
 		fmt.Fprintf(&b, "chain %s {\n%s}\n", c.name, p.now.chains[c.name])
 	}
@@ -241,12 +242,12 @@ func (p *planner) body(chains []chain) string {
 // elements adds those that are missing and deletes those that should not be
 // there.
 func (p *planner) elements(o object) {
-	rs := p.Backend.rules
+	rs := p.rs
 	del := elementList{rs: rs, b: p.deletes, object: o, verb: "delete"}
 	add := elementList{rs: rs, b: p.adds, object: o, verb: "add"}
 	var left map[string]bool // what is there and not wanted
 	if s := p.now.sets[objectNames[o]]; s != nil {
-		left = maps.Clone(s.elements)
+		left = s.elements
 	}
 	wrong := false
 	put := func(list []byte) {
