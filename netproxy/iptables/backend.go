@@ -67,13 +67,13 @@ func (b *Backend) Sync(ctx context.Context, changes []netproxy.Change) error {
 	}
 	text := b.rules.AppendDiff(nil)
 	if len(text) == 0 {
-		clear(b.suspects)
+		b.suspects = kernel.Emptied(b.suspects)
 		return refused
 	}
 	err := b.programs.apply(ctx, text)
 	switch {
 	case err == nil:
-		clear(b.suspects)
+		b.suspects = kernel.Emptied(b.suspects)
 		return refused
 	case errors.Is(err, netproxy.ErrRefused):
 		return errors.Join(refused, b.isolate(ctx, err, text))
@@ -135,7 +135,7 @@ func (b *Backend) push(ctx context.Context) (text []byte, chains int, err error)
 	}
 	b.known = true
 	b.rules.AppendDiff(nil) // from here on, diffs start from what there is now
-	clear(b.suspects)
+	b.suspects = kernel.Emptied(b.suspects)
 	return text, chains, nil
 }
 

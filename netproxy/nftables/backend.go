@@ -84,7 +84,7 @@ func (b *Backend) applyDiff(ctx context.Context) error {
 		b.known = false
 		return err
 	}
-	clear(b.suspects)
+	b.suspects = kernel.Emptied(b.suspects)
 	return nil
 }
 

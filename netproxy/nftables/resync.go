@@ -82,7 +82,7 @@ func (b *Backend) settle(kept map[pick]bool) {
 		b.rules.created[p] = true
 	}
 	b.known = true
-	clear(b.suspects)
+	b.suspects = kernel.Emptied(b.suspects)
 }
 
 // list returns the table as the kernel has it; an empty one if there is none.
