@@ -87,6 +87,9 @@ func Traffic(t *testing.T, make NewBackend) {
 			c.check(t, c.Node1, 10, netproxy.TCP, vip(web), want{all, anySource})
 			c.check(t, c.Pod3, 10, netproxy.TCP, vip(selfish), want{[]*lab.Host{c.Pod1}, source(addrOf(c.Pod3, f))})
 			c.check(t, c.Pod2, 10, netproxy.TCP, vip(selfish), want{[]*lab.Host{c.Pod1}, source(addrOf(c.Pod2, f))})
+			if f == netproxy.IPv4 {
+				c.check(t, c.Node1, 10, netproxy.TCP, at(netip.MustParseAddr("127.0.0.1"), 30080), want{all, c.masqueraded(f)})
+			}
 			// Hairpin: a pod that is its own endpoint sees the bridge.
 			c.check(t, c.Pod1, 5, netproxy.TCP, vip(selfish), want{[]*lab.Host{c.Pod1}, c.masqueraded(f)})
 			// Internal policy Local: the endpoints of the node alone.
