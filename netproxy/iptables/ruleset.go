@@ -332,7 +332,7 @@ func (rs *RuleSet) appendNodeRules(b []byte, t *tree, n *node) []byte {
 // The work is proportional to what was updated since.
 //
 // If the text could not be applied, the caller calls Forget and starts again
-// with the whole text; Table does all that.
+// with the whole text. Backend compares with the kernel instead.
 func (rs *RuleSet) AppendDiff(b []byte) []byte {
 	first := !rs.started
 	if !first && len(rs.dirty) == 0 && len(rs.removed) == 0 && !dirtyTrees(rs.natTrees()) && !dirtyTrees(rs.filterTrees()) {

@@ -23,7 +23,7 @@ import (
 // a destination.
 //
 // If a transaction could not be applied, the caller calls Forget and starts
-// again with the whole text; Backend does all that.
+// again with the whole text. Backend compares with the kernel instead.
 func (rs *RuleSet) Diff() (prepare, change []byte) {
 	if !rs.started {
 		text := rs.AppendText(nil)

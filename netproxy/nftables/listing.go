@@ -10,9 +10,10 @@ import (
 
 // listing is what nft shows of a table.
 type listing struct {
-	there  bool
-	sets   map[string]*listedSet // and maps
-	chains map[string]string     // the body of each, as nft shows it
+	there   bool
+	dormant bool                  // somebody has switched the table off
+	sets    map[string]*listedSet // and maps
+	chains  map[string]string     // the body of each, as nft shows it
 }
 
 type listedSet struct {
@@ -39,6 +40,8 @@ func parseListing(text []byte) listing {
 				l.sets[name] = parseSet(kind, body)
 			}
 			kind = ""
+		case kind == "" && len(f) == 2 && string(f[0]) == "flags" && string(f[1]) == "dormant":
+			l.dormant = true
 		case kind != "":
 			body = append(body, line...)
 		}

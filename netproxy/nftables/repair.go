@@ -41,6 +41,10 @@ func (b *Backend) plan(now listing) plan {
 	for _, s := range p.sorted {
 		p.rs.addSticky(&p.sticky, s)
 	}
+	if now.dormant {
+		p.wrong++
+		p.prepare = p.rs.appendCommand(p.prepare, "add table", "") // without flags: this wakes it
+	}
 	remade := p.sets()
 	p.chains(remade)
 	for o := range objects {

@@ -60,6 +60,8 @@ func TestRepair(t *testing.T) {
 		{"insert rule ip slipway forward ip saddr 192.0.2.1 tcp flags syn drop", 1}, // the tracer can't read it
 		{"add chain ip slipway extra; add rule ip slipway extra drop; add rule ip slipway dispatch goto extra", 2},
 		{"add map ip slipway detour { type ipv4_addr : verdict; }; add element ip slipway detour { 10.96.0.10 : drop }; add rule ip slipway dispatch ip daddr vmap @detour", 2},
+		{"add table ip slipway { flags dormant; }", 1},
+		{"add counter ip slipway visits", 1},
 		{"flush chain ip slipway input; delete chain ip slipway input", 1},
 		{"flush chain ip slipway input; delete chain ip slipway input; add chain ip slipway input { type filter hook input priority 77; }", 1},
 		{"flush chain ip slipway guarded; flush chain ip slipway guarded-local; delete set ip slipway allowed", 3},
