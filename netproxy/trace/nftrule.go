@@ -144,7 +144,7 @@ func (p *nftParser) statement(t *Table, r *Rule) (s nftStatement, err error) {
 		return nftStatement{op: opMasquerade}, nil
 	case "dnat":
 		p.word()
-		return p.dnat(t)
+		return p.dnat()
 	case "update", "add":
 		p.word()
 		return p.remember()
@@ -185,7 +185,7 @@ func (p *nftParser) remember() (nftStatement, error) {
 }
 
 // dnat reads "[FAMILY] [to] ADDR:PORT" or "[FAMILY] [to] KEY map @MAP".
-func (p *nftParser) dnat(t *Table) (s nftStatement, err error) {
+func (p *nftParser) dnat() (s nftStatement, err error) {
 	if w := p.peek(); w == "ip" || w == "ip6" {
 		// It is the family, unless an expression begins with it.
 		pos := p.pos
