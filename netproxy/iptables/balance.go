@@ -22,7 +22,10 @@ import (
 // (TestManyEndpointsText).
 //
 // Services with affinity have a rule per endpoint in any case, to find the
-// endpoint that the client had before, so that a tree would gain them nothing.
+// endpoint that the client had before, so that a new client is compared with all
+// of them; a tree would not change that. (A list of clients for each block of
+// endpoints would, but the kernel keeps at most 100 clients a list by default.)
+// A change of one of 10,000 takes iptables-legacy 6 s.
 const maxLadder = 64
 
 // balance makes the trees of the service those of its present route.

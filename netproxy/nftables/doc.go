@@ -29,7 +29,10 @@
 // any size.
 //
 // Services with session affinity have a chain of their own (sticky-), and for
-// each endpoint a set of the clients that it served lately (clients-).
+// each endpoint a set of the clients that it served lately (clients-). Such a chain
+// has two rules per endpoint, and is written anew when one changes: that takes
+// 0.4 s for 1,000 endpoints and 11 s for 10,000, where without affinity it takes
+// as long as for ten.
 //
 // # Under load
 //
