@@ -31,8 +31,8 @@
 // Services with session affinity have a chain of their own (sticky-), and for
 // each endpoint a set of the clients that it served lately (clients-). Such a chain
 // has two rules per endpoint, and is written anew when one changes: that takes
-// 0.4 s for 1,000 endpoints and 11 s for 10,000, where without affinity it takes
-// as long as for ten.
+// 0.4 s for 1,000 endpoints and 11 s for 10,000. Without affinity a change of one
+// of 10,000 endpoints takes 0.04 s.
 //
 // # Under load
 //
