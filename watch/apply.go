@@ -39,7 +39,7 @@ func (f *follower[T]) relist(ctx context.Context) error {
 	}
 	f.hear()
 	f.changes = f.changes[:0]
-	if f.isSynced {
+	if f.isSynced || f.sink != nil {
 		f.changes = f.differences(f.changes, items, fresh)
 	}
 	n := len(f.changes)
@@ -53,6 +53,7 @@ func (f *follower[T]) relist(ctx context.Context) error {
 		f.begin(items)
 	}
 	f.mu.Unlock()
+	f.drain(revision)
 	if f.opts.Hooks.Listed != nil {
 		f.opts.Hooks.Listed(len(items), n)
 	}
@@ -139,7 +140,6 @@ func (f *follower[T]) commit(events []store.Event[T]) error {
 	}
 	f.moved = true
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.changes = f.changes[:0]
 	revision := events[len(events)-1].Revision
 	f.read.Lock()
@@ -149,8 +149,17 @@ func (f *follower[T]) commit(events []store.Event[T]) error {
 	f.contents.revision = revision
 	f.read.Unlock()
 	f.publish(revision)
+	f.mu.Unlock()
+	f.drain(revision)
 	clear(f.changes)
 	return nil
+}
+
+// drain tells the sink.
+func (f *follower[T]) drain(revision uint64) {
+	if f.sink != nil {
+		f.sink(f.changes, revision)
+	}
 }
 
 // apply changes the contents by one event, and appends what handlers are told.

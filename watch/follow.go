@@ -17,13 +17,12 @@ import (
 // Run.
 type follower[T store.Object] struct {
 	*Informer[T]
-	pause     *backoff.ExponentialBackOff
-	list      bool             // the next attempt begins with a list
-	listedAt  time.Time        // when the last list succeeded
-	pending   []store.Event[T] // of a transaction that is not complete
-	moved     bool             // the present watch has told something new
-	changes   []change[T]      // reused
-	lastHeard time.Time
+	pause    *backoff.ExponentialBackOff
+	list     bool             // the next attempt begins with a list
+	listedAt time.Time        // when the last list succeeded
+	pending  []store.Event[T] // of a transaction that is not complete
+	moved    bool             // the present watch has told something new
+	changes  []change[T]      // reused
 }
 
 // follow lists and watches until the context ends.
@@ -199,14 +198,14 @@ func (f *follower[T]) bookmark(ev store.Event[T]) error {
 		return f.bad("a bookmark of revision %d after revision %d", ev.Revision, f.revision)
 	}
 	f.moved = true
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.err = nil
 	f.read.Lock()
 	f.contents.revision = ev.Revision
 	f.read.Unlock()
-	f.revision = ev.Revision
-	f.reach()
+	f.changes = f.changes[:0]
+	f.mu.Lock()
+	f.publish(ev.Revision)
+	f.mu.Unlock()
+	f.drain(ev.Revision)
 	return nil
 }
 

@@ -70,7 +70,6 @@ func TestCacheEqualsStore(t *testing.T) {
 				st := open(t)
 				notes := register(t, st)
 				src := watchtest.New[*note](notes, watchtest.Options{Seed: seed, Faults: test.faults})
-				test.options.Indexes = notes.Schema().Indexes
 				i := watch.New[*note](src, test.options)
 				checkFollows(t, seed, st, notes, i, src.Heal)
 			})
