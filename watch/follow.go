@@ -63,7 +63,7 @@ func (f *follower[T]) attempt(ctx context.Context) error {
 var errRelist = errors.New("watch: time to list again")
 
 // errStalled ends a watch that says nothing.
-var errStalled = errors.New("the source has said nothing for longer than Stalled")
+var errStalled = errors.New("watch: the source has said nothing for longer than Stalled")
 
 // errEnded stands for a watch that ended without an error.
 var errEnded = errors.New("the watch ended")

@@ -107,9 +107,9 @@ func TestRunEnds(t *testing.T) {
 	})
 }
 
-func expect(t *testing.T, got, want string) {
+func expect[V comparable](t *testing.T, got, want V) {
 	t.Helper()
 	if got != want {
-		t.Errorf("got  %q\nwant %q", got, want)
+		t.Errorf("got  %#v\nwant %#v", got, want)
 	}
 }
