@@ -85,7 +85,7 @@ func For[T store.Copier[T]](c *Cache, h *store.Handle[T]) *Informer[T] {
 	if i, ok := c.typed[h.Schema()].(*Informer[T]); ok {
 		return i
 	}
-	i := New(Source[T](h), options[T](c.opts))
+	i := New(h, options[T](c.opts))
 	c.typed[h.Schema()] = i
 	c.start(i)
 	return i

@@ -57,18 +57,18 @@ func TestCollectionsFollow(t *testing.T) {
 		notes := register(t, st)
 		tasks := must[*store.Handle[*note]](t)(store.Register(st, store.Kind[*note]{Name: "Task", Indexes: noteKind.Indexes}))
 		options := watchtest.Options{Seed: seed, Faults: everyKind}
-		faulty := watchtest.New[*note](notes, options)
-		faultyTasks := watchtest.New[*note](tasks, options)
+		faulty := watchtest.New(notes, options)
+		faultyTasks := watchtest.New(tasks, options)
 
-		odd := watch.Filter(watch.Source[*note](faulty), keepOdd)
-		direct := watch.Filter(watch.Source[*note](notes), keepOdd)
-		lines := watch.Map(watch.Source[*note](odd), toLine) // a collection of a collection
-		join := watch.Join(watch.Source[*note](faulty), watch.Source[*note](faultyTasks), neighbours, joined)
+		odd := watch.Filter(faulty, keepOdd)
+		direct := watch.Filter(notes, keepOdd)
+		lines := watch.Map(odd, toLine) // a collection of a collection
+		join := watch.Join(faulty, faultyTasks, neighbours, joined)
 
 		m := &mirror{t: t, state: map[store.Key]*note{}}
-		oddInformer := watch.New[*note](odd, watch.Options[*note]{PageSize: 2})
+		oddInformer := watch.New(odd, watch.Options[*note]{PageSize: 2})
 		oddInformer.Handle(m.handler())
-		lineInformer, joinInformer := watch.New[*line](lines, watch.Options[*line]{}), watch.New[*line](join, watch.Options[*line]{})
+		lineInformer, joinInformer := watch.New(lines, watch.Options[*line]{}), watch.New(join, watch.Options[*line]{})
 		run(t, odd.Run)
 		run(t, direct.Run)
 		run(t, lines.Run)
@@ -140,7 +140,7 @@ func TestCollectionWatch(t *testing.T) {
 		st := open(t)
 		notes := register(t, st)
 		ctx, ok := t.Context(), must[*note](t)
-		c := watch.Filter(watch.Source[*note](notes), func(n *note) bool { return n.Spec.Owner == "ann" })
+		c := watch.Filter(notes, func(n *note) bool { return n.Spec.Owner == "ann" })
 		stop := run(t, c.Run)
 		first := ok(notes.Create(ctx, newNote("x", "a", "1", "ann")))
 		<-c.Synced()
@@ -225,7 +225,7 @@ func TestCollectionFunctionFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		notes := register(t, open(t))
 		ctx, ok := t.Context(), must[*note](t)
-		c := watch.Map(watch.Source[*note](notes), func(n *note) *line {
+		c := watch.Map(notes, func(n *note) *line {
 			switch n.Spec.Text {
 			case "panic":
 				panic("oh")

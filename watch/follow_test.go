@@ -25,9 +25,9 @@ func TestSourceFails(t *testing.T) {
 		notes := register(t, open(t))
 		ok := must[*note](t)
 		a := ok(notes.Create(t.Context(), newNote("x", "a", "1", "ann")))
-		src := watchtest.New[*note](notes, watchtest.Options{})
+		src := watchtest.New(notes, watchtest.Options{})
 		var pauses []time.Duration
-		i := watch.New[*note](src, watch.Options[*note]{
+		i := watch.New(src, watch.Options[*note]{
 			Backoff: watch.Backoff{Initial: time.Second, Max: 10 * time.Second},
 			Hooks:   watch.Hooks{Failed: func(_ error, pause time.Duration) { pauses = append(pauses, pause) }},
 		})
@@ -77,10 +77,10 @@ func TestSourceFails(t *testing.T) {
 // says why.
 func TestNeverSynced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		src := watchtest.New[*note](register(t, open(t)), watchtest.Options{})
+		src := watchtest.New(register(t, open(t)), watchtest.Options{})
 		broken := errors.New("broken")
 		src.Fail(broken)
-		i := watch.New[*note](src, watch.Options[*note]{})
+		i := watch.New(src, watch.Options[*note]{})
 		run(t, i.Run)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
@@ -97,9 +97,9 @@ func TestNeverSynced(t *testing.T) {
 func TestStalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		notes := register(t, open(t))
-		src := watchtest.New[*note](notes, watchtest.Options{})
+		src := watchtest.New(notes, watchtest.Options{})
 		var failures diary
-		i := watch.New[*note](src, watch.Options[*note]{Stalled: time.Minute, Hooks: watch.Hooks{
+		i := watch.New(src, watch.Options[*note]{Stalled: time.Minute, Hooks: watch.Hooks{
 			Failed: func(err error, _ time.Duration) {
 				failures.add("%v", err)
 				src.Heal()
@@ -130,9 +130,9 @@ func TestTooOld(t *testing.T) {
 		for _, name := range []string{"stays", "changes", "goes", "replaced"} {
 			ok(notes.Create(ctx, newNote("x", name, "1", "ann")))
 		}
-		src := watchtest.New[*note](notes, watchtest.Options{})
+		src := watchtest.New(notes, watchtest.Options{})
 		differences := 0
-		i := watch.New[*note](src, watch.Options[*note]{Hooks: watch.Hooks{Listed: func(_, n int) { differences += n }}})
+		i := watch.New(src, watch.Options[*note]{Hooks: watch.Hooks{Listed: func(_, n int) { differences += n }}})
 		var told diary
 		i.Handle(told.handler())
 		run(t, i.Run)
@@ -238,7 +238,7 @@ func TestBadSource(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				src := &scripted{items: []*note{a2}, revision: 5, events: test.events}
 				var failures []error
-				i := watch.New[*note](src, watch.Options[*note]{Hooks: watch.Hooks{
+				i := watch.New(src, watch.Options[*note]{Hooks: watch.Hooks{
 					Failed: func(err error, _ time.Duration) { failures = append(failures, err) },
 				}})
 				if test.items != nil {
@@ -276,7 +276,7 @@ func TestRepeatedEvents(t *testing.T) {
 		added := store.Event[*note]{Type: store.Added, Object: b6, Revision: 6, Last: true}
 		deleted := store.Event[*note]{Type: store.Deleted, Object: a7, Revision: 7, Last: true}
 		src := &scripted{items: []*note{versioned("a", "2")}, revision: 5, events: []store.Event[*note]{added, added, deleted, deleted, added}}
-		i := watch.New[*note](src, watch.Options[*note]{})
+		i := watch.New(src, watch.Options[*note]{})
 		var told diary
 		i.Handle(told.handler())
 		run(t, i.Run)
@@ -290,7 +290,7 @@ func TestRepeatedEvents(t *testing.T) {
 func TestListFromThePast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &scripted{items: []*note{versioned("a", "2")}, revision: 5}
-		i := watch.New[*note](src, watch.Options[*note]{Relist: time.Minute})
+		i := watch.New(src, watch.Options[*note]{Relist: time.Minute})
 		run(t, i.Run)
 		synctest.Wait()
 		src.set(3)
@@ -310,7 +310,7 @@ func TestTransform(t *testing.T) {
 		ok(notes.Create(ctx, newNote("x", "a", "secret", "ann")))
 		var mode atomic.Value
 		mode.Store("good")
-		i := watch.New[*note](notes, watch.Options[*note]{Transform: func(n *note) *note {
+		i := watch.New(notes, watch.Options[*note]{Transform: func(n *note) *note {
 			n = n.DeepCopy()
 			switch mode.Load() {
 			case "nil":

@@ -22,7 +22,7 @@ func TestHandlerPanics(t *testing.T) {
 			notes := register(t, wrap(open(t)))
 			ctx, ok := t.Context(), must[*note](t)
 			var reports, told, other diary
-			i := watch.New[*note](notes, watch.Options[*note]{Hooks: watch.Hooks{Panicked: func(p watch.Panic) {
+			i := watch.New(notes, watch.Options[*note]{Hooks: watch.Hooks{Panicked: func(p watch.Panic) {
 				reports.add("%s %v %v %v", p.Handler, p.Key, p.Value, strings.Contains(string(p.Stack), "handler_test.go"))
 			}}})
 			h := told.handler()
@@ -61,7 +61,7 @@ func TestHandlerExits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		notes := register(t, open(t))
 		var told diary
-		i := watch.New[*note](notes, watch.Options[*note]{})
+		i := watch.New(notes, watch.Options[*note]{})
 		i.Handle(watch.Handler[*note]{Add: func(n *note, _ bool) {
 			told.add("%s", n.Name)
 			runtime.Goexit()
@@ -83,7 +83,7 @@ func TestStuckHandler(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			notes := register(t, wrap(open(t)))
 			ctx, ok := t.Context(), must[*note](t)
-			i := watch.New[*note](notes, watch.Options[*note]{})
+			i := watch.New(notes, watch.Options[*note]{})
 			var told diary
 			release := make(chan struct{})
 			h := told.handler()
@@ -137,7 +137,7 @@ func TestResync(t *testing.T) {
 			ok := must[*note](t)
 			ok(notes.Create(t.Context(), newNote("x", "b", "1", "ann")))
 			ok(notes.Create(t.Context(), newNote("x", "a", "1", "ann")))
-			i := watch.New[*note](notes, watch.Options[*note]{})
+			i := watch.New(notes, watch.Options[*note]{})
 			var told diary
 			reg := i.Handle(watch.Handler[*note]{Resync: time.Minute, Update: func(old, new *note) {
 				told.add("%v %s %v", time.Now().Second(), new.Name, old == new)
@@ -162,7 +162,7 @@ func TestRemoveWaits(t *testing.T) {
 		ok := must[*note](t)
 		ok(notes.Create(t.Context(), newNote("x", "a", "1", "ann")))
 		ok(notes.Create(t.Context(), newNote("x", "b", "1", "ann")))
-		i := watch.New[*note](notes, watch.Options[*note]{})
+		i := watch.New(notes, watch.Options[*note]{})
 		calls := 0
 		reg := i.Handle(watch.Handler[*note]{Add: func(*note, bool) {
 			calls++

@@ -69,8 +69,8 @@ func TestCacheEqualsStore(t *testing.T) {
 			eachSeed(t, func(t *testing.T, seed uint64) {
 				st := open(t)
 				notes := register(t, st)
-				src := watchtest.New[*note](notes, watchtest.Options{Seed: seed, Faults: test.faults})
-				i := watch.New[*note](src, test.options)
+				src := watchtest.New(notes, watchtest.Options{Seed: seed, Faults: test.faults})
+				i := watch.New(src, test.options)
 				checkFollows(t, seed, st, notes, i, src.Heal)
 			})
 		})
@@ -91,10 +91,10 @@ func TestDirectEqualsStore(t *testing.T) {
 	eachSeed(t, func(t *testing.T, seed uint64) {
 		st := open(t)
 		notes := register(t, st)
-		src := watchtest.New[*note](notes, watchtest.Options{Seed: seed, Faults: watchtest.Faults{
+		src := watchtest.New(notes, watchtest.Options{Seed: seed, Faults: watchtest.Faults{
 			List: 0.2, Disconnect: 0.05, Compact: 0.05, Delay: 0.2, MaxDelay: 10 * time.Second,
 		}})
-		i := watch.New[*note](faultyHandle{src, notes}, watch.Options[*note]{})
+		i := watch.New(faultyHandle{src, notes}, watch.Options[*note]{})
 		checkFollows(t, seed, st, notes, i, src.Heal)
 	})
 }

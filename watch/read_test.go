@@ -33,7 +33,7 @@ func TestSelectors(t *testing.T) {
 				"fields":    {watch.Options[*note]{Fields: byOwner.Is("bob")}, "b=1"},
 				"both":      {watch.Options[*note]{Namespace: "x", Labels: label, Fields: byOwner.Is("ann")}, "a=1"},
 			} {
-				i := watch.New[*note](notes, test.opts)
+				i := watch.New(notes, test.opts)
 				var told diary
 				i.Handle(told.handler())
 				run(t, i.Run)
@@ -68,7 +68,7 @@ func TestSelectors(t *testing.T) {
 func TestListErrors(t *testing.T) {
 	eachMode(t, func(t *testing.T, wrap func(store.Store) store.Store) {
 		synctest.Test(t, func(t *testing.T) {
-			i := watch.New[*note](register(t, wrap(open(t))), watch.Options[*note]{})
+			i := watch.New(register(t, wrap(open(t))), watch.Options[*note]{})
 			run(t, i.Run)
 			synctest.Wait()
 			for _, test := range []struct {
@@ -173,7 +173,7 @@ func TestManyObjects(t *testing.T) {
 		}
 		key := func(n int) store.Key { return store.NewKey("x", fmt.Sprintf("n%04d", n)) }
 		shown := must[*store.Handle[*note]](t)(store.Lookup[*note](remote{st}, notes.Schema().KindName))
-		i := watch.New[*note](shown, watch.Options[*note]{})
+		i := watch.New(shown, watch.Options[*note]{})
 		run(t, i.Run)
 		same := func() {
 			t.Helper()
