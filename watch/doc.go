@@ -72,8 +72,8 @@
 // reads go to the store and its indexes. Of any other source it keeps a cache:
 // 30 to 40 bytes for each object with two indexes, besides the object
 // (BenchmarkInformerSync). The journal holds the changes that some handler has not
-// had; for a handler that is stuck, at most as many as there are objects, and
-// 1,024. A view costs what changes after it was taken, in pages of 64 objects.
+// had; for one that is stuck, at most 1,024 or four for each object, whichever is
+// more. A view costs what changes after it was taken, in pages of 64 objects.
 //
 // # Testing
 //

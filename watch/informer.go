@@ -124,9 +124,14 @@ func (i *Informer[T]) Run(ctx context.Context) error {
 	return nil
 }
 
-// end has the handlers end, and waits for them.
+// end has the handlers end, and waits for them. An informer that was never run
+// may be ended, too; a second end does nothing.
 func (i *Informer[T]) end() {
 	i.mu.Lock()
+	if i.ending {
+		i.mu.Unlock()
+		return
+	}
 	i.started, i.ending = true, true
 	for s := range i.subscribers {
 		s.ended.Store(true)
