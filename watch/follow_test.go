@@ -213,6 +213,7 @@ func TestBadSource(t *testing.T) {
 		"version is no number":   {items: []*note{versioned("a", "one")}, want: `x/a: invalid: resource version "one"`},
 		"no version":             {items: []*note{versioned("a", "")}, want: "x/a has no resource version"},
 		"twice in a list":        {items: []*note{a2, versioned("a", "3")}, want: "x/a twice"},
+		"no revision":            {items: []*note{}, want: "a list without a revision"},
 		"nil in an event":        {events: []store.Event[*note]{{Type: store.Added, Revision: 6, Last: true}}, want: "without an object"},
 		"unknown type":           {events: []store.Event[*note]{{Type: 42, Object: a2, Revision: 6, Last: true}}, want: "type 42"},
 		"event from the past":    {events: []store.Event[*note]{{Type: store.Added, Object: versioned("b", "3"), Revision: 3, Last: true}}, want: "of revision 3 after revision 5"},
@@ -243,6 +244,9 @@ func TestBadSource(t *testing.T) {
 				}})
 				if test.items != nil {
 					src.items = test.items
+				}
+				if name == "no revision" {
+					src.revision = 0
 				}
 				var told diary
 				i.Handle(told.handler())
@@ -330,7 +334,7 @@ func TestTransform(t *testing.T) {
 		expect(t, names(t, i, store.ListOptions{Fields: byOwner.Is("ann")}), "a=")
 		expect(t, told.read(), "initial a ")
 		for _, bad := range []struct{ mode, want string }{
-			{"nil", "transform of x/a returned nil"}, {"key", "made it x/other"}, {"panic", "transform of x/a panicked: oh"},
+			{"nil", "transform of x/a returned nil"}, {"key", "made it x/other"}, {"panic", "the transform panicked on x/a: oh"},
 		} {
 			mode.Store(bad.mode)
 			ok(notes.Patch(ctx, store.NewKey("x", "a"), func(n *note) error { n.Spec.Text += "!"; return nil }))
@@ -345,5 +349,33 @@ func TestTransform(t *testing.T) {
 			expect(t, i.Err() == nil, true)
 			expect(t, told.read(), "update a >")
 		}
+	})
+}
+
+// TestIndexPanics: an index function that panics on an object of a source fails
+// the source, not the process.
+func TestIndexPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &scripted{items: []*note{versioned("a", "2")}, revision: 5}
+		i := watch.New(src, watch.Options[*note]{Indexes: []store.SchemaIndex{{
+			Name: "fussy", One: func(o store.Object) string {
+				if o.GetName() == "b" {
+					panic("oh")
+				}
+				return o.GetName()
+			},
+		}}})
+		run(t, i.Run)
+		synctest.Wait()
+		src.set(6, versioned("a", "2"), versioned("b", "6"))
+		stale := watch.New(src, watch.Options[*note]{Indexes: []store.SchemaIndex{{
+			Name: "fussy", Many: func(store.Object) []string { panic("oh") },
+		}}})
+		run(t, stale.Run)
+		synctest.Wait()
+		if err := stale.Err(); err == nil || !strings.Contains(err.Error(), "an index function panicked on x/a: oh") {
+			t.Errorf("Err = %v", err)
+		}
+		expect(t, names(t, i, store.ListOptions{Fields: store.FieldSelector{{Name: "fussy", Value: "a"}}}), "a=2")
 	})
 }

@@ -181,3 +181,29 @@ func TestRemoveWaits(t *testing.T) {
 		}
 	})
 }
+
+// TestIdleHandlers: handlers that have had everything have no goroutines.
+func TestIdleHandlers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		notes := register(t, open(t))
+		i := watch.New(notes, watch.Options[*note]{})
+		run(t, i.Run)
+		synctest.Wait()
+		before := runtime.NumGoroutine()
+		calls := make([]int, 1000)
+		for n := range calls {
+			i.Handle(watch.Handler[*note]{Add: func(*note, bool) { calls[n]++ }})
+		}
+		synctest.Wait()
+		must[*note](t)(notes.Create(t.Context(), newNote("x", "a", "1", "ann")))
+		synctest.Wait()
+		if n := runtime.NumGoroutine() - before; n > 10 {
+			t.Errorf("%d goroutines more with 1000 idle handlers", n)
+		}
+		for n, c := range calls {
+			if c != 1 {
+				t.Fatalf("handler %d had %d calls, want 1", n, c)
+			}
+		}
+	})
+}

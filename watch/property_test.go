@@ -21,7 +21,7 @@ import (
 
 var (
 	seedFlag  = flag.Uint64("seed", 0, "repeat one run of the property tests; 0: new ones")
-	runsFlag  = flag.Int("runs", 10, "how many runs of each property test")
+	runsFlag  = flag.Int("runs", 6, "how many runs of each property test")
 	everyKind = watchtest.Faults{
 		List: 0.2, Disconnect: 0.05, Compact: 0.02, Delay: 0.1, MaxDelay: 3 * time.Second,
 		Duplicate: 0.1, Reorder: 0.05, Garbage: 0.03,
