@@ -141,10 +141,7 @@ func (r *collection) startFeeds(ctx context.Context, all *sync.WaitGroup) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.st.Kinds() {
-		if s.Accessors.UID == nil || r.opts.Ignore != nil && r.opts.Ignore(s.KindName) {
-			continue
-		}
-		if r.feeds[s.KindName] != nil { // of this schema, or of one before, and about to end
+		if !r.collects(s) || r.feeds[s.KindName] != nil { // a feed of the schema before is about to end
 			continue
 		}
 		f := &gcFeed{run: r, schema: s}
@@ -160,12 +157,10 @@ func (r *collection) work(ctx context.Context) {
 		if !ok {
 			return
 		}
-		r.mu.Lock()
-		a := r.graph.decide(uid)
-		r.mu.Unlock()
-		for _, o := range a.misplaced {
-			r.opts.Logger.Warn("an owner reference is wrong: its owner is not of that kind and name in that namespace; it is ignored",
-				"kind", a.object.kind.String(), "key", a.object.key.String(), "owner kind", o.kind.String(), "owner", o.name, "owner UID", o.uid)
+		a := r.decide(uid)
+		if a.needsAll && !r.locked(r.knowsAll) {
+			r.queue.postpone(uid, time.Now(), r.opts.Interval)
+			continue
 		}
 		err := r.carryOut(ctx, a)
 		if err == nil || ctx.Err() != nil {
@@ -177,8 +172,43 @@ func (r *collection) work(ctx context.Context) {
 	}
 }
 
-// verify finds out whether owners that somebody refers to, and nobody has seen,
-// are there: they are not if no kind has them at a moment after the question.
+func (r *collection) decide(uid string) gcAction {
+	r.mu.Lock()
+	a := r.graph.decide(uid)
+	r.mu.Unlock()
+	for _, o := range a.misplaced {
+		r.opts.Logger.Warn("an owner reference is wrong: its owner is not of that kind and name in that namespace; it is ignored",
+			"kind", a.object.kind.String(), "key", a.object.key.String(), "owner kind", o.kind.String(), "owner", o.name, "owner UID", o.uid)
+	}
+	return a
+}
+
+// locked asks under the mutex.
+func (r *collection) locked(ask func() bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return ask()
+}
+
+// knowsAll reports whether the graph has the objects of every kind: before that
+// nothing is done because an object has no dependents. It is asked under the
+// mutex.
+func (r *collection) knowsAll() bool {
+	for _, s := range r.st.Kinds() {
+		if f := r.feeds[s.KindName]; r.collects(s) && (f == nil || !f.synced) {
+			return false
+		}
+	}
+	return true
+}
+
+// collects reports whether the collector looks after the kind.
+func (c *Collector) collects(s *store.Schema) bool {
+	return s.Accessors.UID != nil && (c.opts.Ignore == nil || !c.opts.Ignore(s.KindName))
+}
+
+// verify has the graph catch up with the store when there are objects about which
+// nothing can be said before.
 func (r *collection) verify(ctx context.Context) {
 	for ctx.Err() == nil {
 		r.mu.Lock()
@@ -191,13 +221,16 @@ func (r *collection) verify(ctx context.Context) {
 			}
 			continue
 		}
-		r.update(func(g *gcGraph) { g.absent(unsure) })
+		r.update(func(g *gcGraph) { g.settle(unsure) })
 	}
 }
 
 // catchUp waits until the graph holds what the store held when it was called. It
 // returns false where that can't be said: ask again after the next change.
 func (r *collection) catchUp(ctx context.Context) bool {
+	if !r.wait(ctx, r.knowsAll) {
+		return false
+	}
 	r.mu.Lock()
 	feeds := make([]*gcFeed, 0, len(r.feeds))
 	for _, f := range r.feeds {

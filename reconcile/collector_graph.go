@@ -38,6 +38,7 @@ const (
 type gcNode struct {
 	gcObject
 	state      gcState
+	settled    bool             // all dependents of the time when it began to orphan them are here
 	reported   bool             // its misplaced references have been
 	dependents map[*gcNode]bool // real ones; nil: none
 }
@@ -100,9 +101,8 @@ func (g *gcGraph) set(o gcObject) {
 	n := g.node(o.uid)
 	news := n.state != gcReal || n.deleting != o.deleting || n.foreground != o.foreground || n.orphan != o.orphan
 	old := n.owners
-	if !slices.Equal(old, o.owners) {
-		n.reported = false
-	}
+	n.settled = n.settled && o.orphan
+	n.reported = n.reported && slices.Equal(old, o.owners)
 	n.gcObject, n.state = o, gcReal
 	for _, r := range o.owners {
 		if r.uid == "" {
@@ -136,7 +136,7 @@ func (g *gcGraph) remove(uid string) {
 // unreal takes the object out of the graph, but for what its dependents need.
 func (g *gcGraph) unreal(n *gcNode, state gcState) {
 	old := n.owners
-	n.gcObject, n.state = gcObject{uid: n.uid}, state
+	n.gcObject, n.state, n.settled = gcObject{uid: n.uid}, state, false
 	g.unlink(n, old)
 	g.touchDependents(n)
 	g.forget(n)
@@ -203,31 +203,43 @@ func (g *gcGraph) ofKind(kind store.KindName) []string {
 	return uids
 }
 
-// unsure returns the owners of which it is to be found out whether they are
-// there: those that are not in the graph though their kind is.
+// unsure returns those about whom nothing can be said before the graph has
+// caught up with the store: owners that are not in the graph though their kind is,
+// and objects that orphan their dependents.
 func (g *gcGraph) unsure() []string {
 	var uids []string
 	for uid, n := range g.nodes {
-		if n.state != gcVirtual {
-			continue
-		}
-		for d := range n.dependents {
-			if slices.ContainsFunc(d.owners, func(r gcOwner) bool { return r.uid == uid && g.kinds[r.kind] }) {
-				uids = append(uids, uid)
-				break
-			}
+		if n.orphan && !n.settled || n.state == gcVirtual && g.isNamed(n) {
+			uids = append(uids, uid)
 		}
 	}
 	return uids
 }
 
-// absent tells that those of the owners that are still not in the graph are not
-// there.
-func (g *gcGraph) absent(uids []string) {
+// isNamed reports whether a reference says that the owner is of a kind that is
+// in the graph.
+func (g *gcGraph) isNamed(n *gcNode) bool {
+	for d := range n.dependents {
+		if slices.ContainsFunc(d.owners, func(r gcOwner) bool { return r.uid == n.uid && g.kinds[r.kind] }) {
+			return true
+		}
+	}
+	return false
+}
+
+// settle tells that the graph has caught up with the store since these were
+// unsure: owners that are still not in it are not there.
+func (g *gcGraph) settle(uids []string) {
 	for _, uid := range uids {
-		if n := g.nodes[uid]; n != nil && n.state == gcVirtual {
+		n := g.nodes[uid]
+		switch {
+		case n == nil:
+		case n.state == gcVirtual:
 			n.state = gcAbsent
 			g.touchDependents(n)
+		case n.orphan:
+			n.settled = true
+			g.touch(n)
 		}
 	}
 }
@@ -247,8 +259,9 @@ const (
 // gcAction is a decision about an object.
 type gcAction struct {
 	verb       gcVerb
+	needsAll   bool // it is right only if the dependents of every kind are in the graph
 	object     gcObject
-	drop       []string   // gcDropOwners: their UIDs
+	drop       []gcOwner  // gcDropOwners
 	dependents []gcObject // gcOrphan: those that are known
 	misplaced  []gcOwner  // references to owners that are not where they say; not reported before
 }
@@ -261,6 +274,7 @@ func (g *gcGraph) decide(uid string) gcAction {
 	}
 	a := gcAction{object: n.gcObject}
 	switch {
+	case n.orphan && !n.settled:
 	case n.orphan:
 		a.verb = gcOrphan
 		for d := range n.dependents {
@@ -268,7 +282,7 @@ func (g *gcGraph) decide(uid string) gcAction {
 		}
 	case n.foreground:
 		if g.nothingLeft(n) {
-			a.verb = gcRelease
+			a.verb, a.needsAll = gcRelease, true
 		}
 	case !n.deleting && len(n.owners) > 0:
 		g.decideByOwners(n, &a)
@@ -277,29 +291,29 @@ func (g *gcGraph) decide(uid string) gcAction {
 }
 
 func (g *gcGraph) decideByOwners(n *gcNode, a *gcAction) {
-	held, waiting := false, false
+	var has [ownerStates]bool
 	for _, r := range n.owners {
-		switch g.ownerState(n, r) {
-		case ownerGone:
-			a.drop = append(a.drop, r.uid)
-		case ownerWaits:
-			waiting = true
-			a.drop = append(a.drop, r.uid)
+		state := g.ownerState(n, r)
+		has[state] = true
+		switch state {
+		case ownerGone, ownerWaits:
+			a.drop = append(a.drop, r)
 		case ownerMisplaced:
-			held = true
 			if !n.reported {
 				a.misplaced = append(a.misplaced, r)
 			}
-		default:
-			held = true
 		}
 	}
 	n.reported = n.reported || len(a.misplaced) > 0
+	held := has[ownerHolds] || has[ownerUnknown] || has[ownerMisplaced]
+	// Whether an owner's kind is only late, or whether there are dependents, makes
+	// a difference here.
+	a.needsAll = has[ownerUnknown] || has[ownerWaits]
 	switch {
-	case len(a.drop) == 0:
+	case len(a.drop) == 0 || has[ownerUnsure]:
 	case held:
 		a.verb = gcDropOwners
-	case waiting && len(n.dependents) > 0:
+	case has[ownerWaits] && len(n.dependents) > 0:
 		a.verb = gcDeleteForeground
 	default:
 		a.verb = gcDelete
@@ -310,10 +324,13 @@ func (g *gcGraph) decideByOwners(n *gcNode, a *gcAction) {
 type ownerState uint8
 
 const (
-	ownerHolds     ownerState = iota // it is there, or nobody can tell
+	ownerHolds     ownerState = iota // it is there
 	ownerGone                        // it is not there
 	ownerWaits                       // it is being deleted in the foreground
 	ownerMisplaced                   // it is there, but not in the place that the reference says
+	ownerUnknown                     // nobody can tell: its kind is not in the graph
+	ownerUnsure                      // it is not in the graph, though its kind is: see unsure
+	ownerStates                      // how many there are
 )
 
 func (g *gcGraph) ownerState(n *gcNode, r gcOwner) ownerState {
@@ -323,11 +340,13 @@ func (g *gcGraph) ownerState(n *gcNode, r gcOwner) ownerState {
 		return ownerMisplaced // it names nobody
 	case owner.state == gcReal && !places(n, r, owner):
 		return ownerMisplaced
-	case !g.kinds[r.kind] || owner.state == gcVirtual:
-		return ownerHolds
+	case !g.kinds[r.kind]:
+		return ownerUnknown
+	case owner.state == gcVirtual:
+		return ownerUnsure
 	case owner.state == gcAbsent:
 		return ownerGone
-	case owner.foreground:
+	case owner.foreground && !owner.orphan: // what it orphans first need not go
 		return ownerWaits
 	}
 	return ownerHolds

@@ -104,6 +104,15 @@ func (q *gcQueue) retry(uid string, now time.Time, first time.Duration) {
 	q.release(uid)
 }
 
+// postpone ends the work on an object that can't be decided on yet: it is put
+// back after the pause.
+func (q *gcQueue) postpone(uid string, now time.Time, pause time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.failed[uid] = gcFailure{due: now.Add(pause)}
+	q.release(uid)
+}
+
 func (q *gcQueue) release(uid string) {
 	if q.state[uid].queued { // since it was taken
 		q.state[uid] = gcEntry{queued: true}

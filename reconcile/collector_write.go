@@ -91,7 +91,9 @@ func (r *collection) carryOut(ctx context.Context, a gcAction) error {
 	case gcDeleteForeground:
 		_, err = deleteMarked(ctx, r.st, s, key, FinalizerForeground, exactly)
 	case gcDropOwners:
-		_, err = r.st.Write(ctx, s, dropOwners(s, key, same, a.drop...))
+		_, err = r.st.Write(ctx, s, dropOwners(s, key, exactly, func(r store.OwnerReference) bool {
+			return slices.ContainsFunc(a.drop, func(o gcOwner) bool { return o.uid == r.UID && o.kind == kindOf(r) && o.name == r.Name })
+		}))
 	case gcRelease:
 		_, err = r.st.Write(ctx, s, dropFinalizer(key, same, FinalizerForeground))
 	case gcOrphan:
@@ -110,11 +112,10 @@ func (v gcVerb) String() string {
 	return [...]string{"nothing", "delete", "delete in the foreground", "drop owners", "release", "orphan"}[v]
 }
 
-func dropOwners(s *store.Schema, key store.Key, opts store.WriteOptions, uids ...string) store.Write {
+// dropOwners removes the owner references that are so.
+func dropOwners(s *store.Schema, key store.Key, opts store.WriteOptions, is func(store.OwnerReference) bool) store.Write {
 	return store.Write{Op: store.Patch, Key: key, Options: opts, Patch: func(o store.Object) error {
-		for _, uid := range uids {
-			removeOwner(&s.Accessors, o, uid)
-		}
+		s.Accessors.SetOwners(o, slices.DeleteFunc(slices.Clone(s.Accessors.Owners(o)), is))
 		return nil
 	}}
 }
@@ -129,12 +130,13 @@ func dropFinalizer(key store.Key, opts store.WriteOptions, name string) store.Wr
 // orphan takes the owner out of its dependents, one after the other, and then
 // lets it go.
 func (r *collection) orphan(ctx context.Context, s *store.Schema, a gcAction) error {
+	is := func(r store.OwnerReference) bool { return r.UID == a.object.uid }
 	for _, d := range a.dependents {
 		ds := r.st.Kind(d.kind)
 		if ds == nil {
 			continue
 		}
-		_, err := r.st.Write(ctx, ds, dropOwners(ds, d.key, store.WriteOptions{UID: d.uid}, a.object.uid))
+		_, err := r.st.Write(ctx, ds, dropOwners(ds, d.key, store.WriteOptions{UID: d.uid}, is))
 		if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrConflict) {
 			return err
 		}
@@ -156,13 +158,14 @@ func (r *collection) orphanRest(tx store.Tx, s *store.Schema, owner gcObject) er
 	if err != nil || uidOf(s, now) != owner.uid || !HasFinalizer(now, FinalizerOrphan) {
 		return err // it has gone, or somebody took the finalizer
 	}
+	is := func(r store.OwnerReference) bool { return r.UID == owner.uid }
 	for _, ds := range r.st.Kinds() {
 		if ds.Accessors.Owners == nil || s.Scope == store.Namespaced && ds.Scope == store.Cluster {
 			continue
 		}
 		var keys []store.Key
 		_, err := tx.List(ds, store.ListOptions{Namespace: owner.key.Namespace}, func(o store.Object) bool {
-			if slices.ContainsFunc(ds.Accessors.Owners(o), func(r store.OwnerReference) bool { return r.UID == owner.uid }) {
+			if slices.ContainsFunc(ds.Accessors.Owners(o), is) {
 				keys = append(keys, store.KeyOf(o))
 			}
 			return true
@@ -171,7 +174,7 @@ func (r *collection) orphanRest(tx store.Tx, s *store.Schema, owner gcObject) er
 			return err
 		}
 		for _, key := range keys {
-			if _, err := tx.Write(ds, dropOwners(ds, key, store.WriteOptions{}, owner.uid)); err != nil {
+			if _, err := tx.Write(ds, dropOwners(ds, key, store.WriteOptions{}, is)); err != nil {
 				return err
 			}
 		}

@@ -22,9 +22,8 @@ type Options[K comparable] struct {
 	// Timeout is how long one reconcile may take: then its context ends. 0 means 1
 	// minute; negative, as long as it likes.
 	Timeout time.Duration
-	// Patience is how long a reconcile may go on after its context has ended before
-	// it is reported, with its stack, and another worker takes its worker's place.
-	// 0 means 10 seconds.
+	// Patience is how long a reconcile may go on after Timeout before it is reported,
+	// with its stack, and another worker takes its worker's place. 0 means 10 seconds.
 	Patience time.Duration
 	// Backoff is the wait after failures.
 	Backoff Backoff
@@ -100,6 +99,7 @@ type Controller[K comparable] struct {
 	opts  Options[K]
 	queue *Queue[K]
 
+	tooLong error         // the cause of the end of a context after Options.Timeout
 	settled chan struct{} // closed once everything found at the start has been worked on
 
 	mu       sync.Mutex
@@ -139,6 +139,7 @@ func New[K comparable](m *Manager, name string, f func(context.Context, K) Resul
 	opts = opts.withDefaults()
 	c := &Controller[K]{
 		m: m, name: name, f: f, opts: opts,
+		tooLong: fmt.Errorf("reconcile: controller %s: longer than %v: %w", name, opts.Timeout, context.DeadlineExceeded),
 		settled: make(chan struct{}),
 		blocked: errNotRunning,
 		written: watch.Versions{},

@@ -19,24 +19,34 @@ func (c *Controller[K]) enter(key K, a *activity) {
 	c.running[key] = a
 }
 
-// leave notes what the work on a key has written, and returns how many times in
-// a row now the key has run, and written, with no other cause than the
-// controller's own writes.
-func (c *Controller[K]) leave(key K, r *Reconciled) (loop int) {
+// note notes what the work on a key has written, before the key can run again. It
+// counts how many times in a row now the key has run, and written, with no other
+// cause than the controller's own writes.
+func (c *Controller[K]) note(key K, r Reconciled) *lastRun {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.running, key)
-	c.settle(key)
+	run := &lastRun{Reconciled: r, ended: time.Now()}
 	last := c.last.get(key)
 	if last != nil && len(r.Wrote) > 0 && c.own.causedAll(r.Causes) {
-		loop = last.loop + 1
+		run.loop = last.loop + 1
 	}
 	for _, w := range r.Wrote {
 		c.own.add(key, w)
 		c.written[w.Kind] = max(c.written[w.Kind], w.Revision)
 	}
-	c.last.put(key, lastRun{Reconciled: *r, ended: time.Now(), loop: loop})
-	return loop
+	c.last.put(key, run)
+	return run
+}
+
+// leave notes that a key is no longer worked on, and how that ended.
+func (c *Controller[K]) leave(key K, a *activity, run *lastRun, outcome Outcome) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	run.Outcome = outcome
+	if c.running[key] == a { // it may be worked on again already
+		delete(c.running, key)
+	}
+	c.settle(key)
 }
 
 // settle notes that a key of those found at the start has been worked on. The
@@ -148,12 +158,12 @@ func newLastRuns[K comparable](limit int) lastRuns[K] {
 
 func (l *lastRuns[K]) get(key K) *lastRun { return l.runs[key] }
 
-func (l *lastRuns[K]) put(key K, r lastRun) {
-	if old := l.runs[key]; old != nil {
-		*old = r
+func (l *lastRuns[K]) put(key K, r *lastRun) {
+	_, known := l.runs[key]
+	l.runs[key] = r
+	if known {
 		return
 	}
-	l.runs[key] = &r
 	if len(l.order) < l.limit {
 		l.order = append(l.order, key)
 		return

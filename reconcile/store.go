@@ -11,25 +11,23 @@ import (
 
 // managed is a store as reconciles see it. With the context of a reconcile, its
 // reads come from that reconcile's view, and its writes are fenced and noted;
-// with any other context it is the store below.
+// with any other context it is the store below. It and its kin are used behind
+// pointers, which compare, whatever the store below is.
 type managed struct{ store.Store }
-
-// Unwrap returns the store below.
-func (m managed) Unwrap() store.Store { return m.Store }
 
 // manage wraps a store, with those optional interfaces that it has: all, those
 // of a transactor, or none.
 func manage(st store.Store) store.Store {
 	switch st := st.(type) {
 	case store.Engine:
-		return managedEngine{st, managed{st}}
+		return &managedEngine{st, managed{st}}
 	case store.Transactor:
-		return managedTransactor{managed{st}, st}
+		return &managedTransactor{managed{st}, st}
 	}
-	return managed{st}
+	return &managed{st}
 }
 
-func (m managed) Get(ctx context.Context, s *store.Schema, key store.Key, opts store.ReadOptions) (store.Object, error) {
+func (m *managed) Get(ctx context.Context, s *store.Schema, key store.Key, opts store.ReadOptions) (store.Object, error) {
 	a := activityOf(ctx)
 	if a == nil || opts.Exact != 0 {
 		return m.Store.Get(ctx, s, key, opts)
@@ -41,7 +39,7 @@ func (m managed) Get(ctx context.Context, s *store.Schema, key store.Key, opts s
 	return v.get(ctx, s, key)
 }
 
-func (m managed) List(ctx context.Context, s *store.Schema, opts store.ListOptions, yield func(store.Object) bool) (store.ListMeta, error) {
+func (m *managed) List(ctx context.Context, s *store.Schema, opts store.ListOptions, yield func(store.Object) bool) (store.ListMeta, error) {
 	a := activityOf(ctx)
 	if a == nil || opts.Exact != 0 || opts.Continue != "" { // a page goes on at the revision of its list
 		return m.Store.List(ctx, s, opts, yield)
@@ -53,7 +51,7 @@ func (m managed) List(ctx context.Context, s *store.Schema, opts store.ListOptio
 	return v.list(ctx, s, opts, yield)
 }
 
-func (m managed) Write(ctx context.Context, s *store.Schema, w store.Write) (store.Object, error) {
+func (m *managed) Write(ctx context.Context, s *store.Schema, w store.Write) (store.Object, error) {
 	a := activityOf(ctx)
 	if a == nil {
 		return m.Store.Write(ctx, s, w)
@@ -96,7 +94,7 @@ type managedTransactor struct {
 	transactor store.Transactor
 }
 
-func (m managedTransactor) Txn(ctx context.Context, f func(store.Tx) error) (uint64, error) {
+func (m *managedTransactor) Txn(ctx context.Context, f func(store.Tx) error) (uint64, error) {
 	return txn(ctx, m.transactor, f)
 }
 
@@ -106,25 +104,23 @@ type managedEngine struct {
 	managed managed
 }
 
-func (m managedEngine) Unwrap() store.Store { return m.Engine }
-
-func (m managedEngine) Get(ctx context.Context, s *store.Schema, key store.Key, opts store.ReadOptions) (store.Object, error) {
+func (m *managedEngine) Get(ctx context.Context, s *store.Schema, key store.Key, opts store.ReadOptions) (store.Object, error) {
 	return m.managed.Get(ctx, s, key, opts)
 }
 
-func (m managedEngine) List(ctx context.Context, s *store.Schema, opts store.ListOptions, yield func(store.Object) bool) (store.ListMeta, error) {
+func (m *managedEngine) List(ctx context.Context, s *store.Schema, opts store.ListOptions, yield func(store.Object) bool) (store.ListMeta, error) {
 	return m.managed.List(ctx, s, opts, yield)
 }
 
-func (m managedEngine) Watch(ctx context.Context, s *store.Schema, opts store.WatchOptions) iter.Seq2[store.Event[store.Object], error] {
+func (m *managedEngine) Watch(ctx context.Context, s *store.Schema, opts store.WatchOptions) iter.Seq2[store.Event[store.Object], error] {
 	return m.Engine.Watch(ctx, s, opts)
 }
 
-func (m managedEngine) Write(ctx context.Context, s *store.Schema, w store.Write) (store.Object, error) {
+func (m *managedEngine) Write(ctx context.Context, s *store.Schema, w store.Write) (store.Object, error) {
 	return m.managed.Write(ctx, s, w)
 }
 
-func (m managedEngine) Txn(ctx context.Context, f func(store.Tx) error) (uint64, error) {
+func (m *managedEngine) Txn(ctx context.Context, f func(store.Tx) error) (uint64, error) {
 	return txn(ctx, m.Engine, f)
 }
 

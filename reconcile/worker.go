@@ -3,12 +3,10 @@
 package reconcile
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -161,13 +159,13 @@ type workers[K comparable] struct {
 func (w *workers[K]) start() { w.group.Go(w.run) }
 
 func (w *workers[K]) run() {
-	id := goroutineID()
+	dog := w.watchdog()
 	for {
 		item, err := w.c.queue.Get(w.take)
 		if err != nil {
 			return
 		}
-		if replaced := w.process(id, item); replaced {
+		if replaced := w.process(dog, item); replaced {
 			return
 		}
 	}
@@ -175,7 +173,7 @@ func (w *workers[K]) run() {
 
 // process works on one key, and reports whether another worker has taken this
 // one's place meanwhile.
-func (w *workers[K]) process(id []byte, item Item[K]) (replaced bool) {
+func (w *workers[K]) process(dog *watchdog, item Item[K]) (replaced bool) {
 	c := w.c
 	name := keyString(item.Key)
 	right, ok := w.own.Begin(w.base, name)
@@ -194,19 +192,20 @@ func (w *workers[K]) process(id []byte, item Item[K]) (replaced bool) {
 	}
 	c.enter(item.Key, a)
 	ctx, cancel := c.deadline(context.WithValue(right.Context, activityKey{}, a))
-	watchdog := w.watch(ctx, id, a.running)
+	dog.watch(a.running)
 
 	begun := time.Now()
 	result := c.call(ctx, item.Key)
 	took := time.Since(begun)
 	lost := right.Context.Err() != nil && w.base.Err() == nil
-	replaced = watchdog.stop()
+	replaced = dog.leave()
 	cancel()
 
 	r := Reconciled{Running: a.running, Err: result.err, Waited: item.Waited, Duration: took, Wrote: a.end()}
-	loop := c.leave(item.Key, &r)
+	run := c.note(item.Key, r)
 	r.Outcome = c.finish(item.Key, result, lost)
-	c.tell(r, loop)
+	c.leave(item.Key, a, run, r.Outcome)
+	c.tell(r, run.loop)
 	return replaced
 }
 
@@ -215,7 +214,7 @@ func (c *Controller[K]) deadline(ctx context.Context) (context.Context, context.
 	if c.opts.Timeout < 0 {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeoutCause(ctx, c.opts.Timeout, fmt.Errorf("reconcile: controller %s: longer than %v: %w", c.name, c.opts.Timeout, context.DeadlineExceeded))
+	return context.WithTimeoutCause(ctx, c.opts.Timeout, c.tooLong)
 }
 
 // call calls the function; a panic is a failure.
@@ -315,72 +314,4 @@ func (c *Controller[K]) log(r Reconciled) {
 		args = append(args, "stack", p.Stack)
 	}
 	c.m.log.Log(context.Background(), level, "reconciled", args...)
-}
-
-// watchdog reports a reconcile that goes on after the end of its context, and
-// puts another worker in its worker's place.
-type watchdog struct {
-	mu       sync.Mutex
-	over     bool
-	replaced bool
-	stopFunc func() bool
-}
-
-func (w *workers[K]) watch(ctx context.Context, id []byte, r Running) *watchdog {
-	d := &watchdog{}
-	begun := time.Now()
-	d.stopFunc = context.AfterFunc(ctx, func() {
-		time.AfterFunc(w.c.opts.Patience, func() {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			if d.over {
-				return
-			}
-			if w.take.Err() == nil {
-				d.replaced = true
-				w.start() // the overdue worker is counted still, so the group is not done
-			}
-			o := Overdue{Running: r, For: time.Since(begun), Stack: goroutineStack(id)}
-			w.c.report("a reconcile goes on after the end of its context", context.Cause(ctx), "key", r.Key, "for", o.For, "stack", o.Stack)
-			if f := w.c.m.opts.Hooks.Overdue; f != nil {
-				f(o)
-			}
-		})
-	})
-	return d
-}
-
-// stop ends the watch and reports whether the worker was replaced.
-func (d *watchdog) stop() bool {
-	d.stopFunc()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.over = true
-	return d.replaced
-}
-
-// goroutineID returns how stacks begin that are of this goroutine: the runtime
-// has no other way to tell one's stack from the others'.
-func goroutineID() []byte {
-	buf := make([]byte, 64)
-	buf = buf[:runtime.Stack(buf, false)]
-	id, _, _ := bytes.Cut(buf, []byte(" ["))
-	return append(bytes.Clone(id), " ["...)
-}
-
-// goroutineStack returns the stack of the goroutine with that beginning.
-func goroutineStack(id []byte) string {
-	for size := 1 << 20; ; size *= 2 {
-		buf := make([]byte, size)
-		n := runtime.Stack(buf, true)
-		if n == size && size < 64<<20 {
-			continue
-		}
-		for s := range bytes.SplitSeq(buf[:n], []byte("\n\n")) {
-			if bytes.HasPrefix(s, id) {
-				return string(s)
-			}
-		}
-		return "not found: the goroutine has ended"
-	}
 }
