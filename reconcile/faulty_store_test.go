@@ -34,6 +34,8 @@ type link struct {
 	// delay says of a write that it fails now, and arrives that much later; nil: none does.
 	delay func(w store.Write) time.Duration
 
+	refused int // calls that came late, and demanded a lease that had ended
+
 	late sync.WaitGroup // calls that are still under way while nobody waits for them
 }
 
@@ -137,7 +139,9 @@ func call[T any](l *link, ctx context.Context, f func(context.Context) (T, error
 	case linkLate:
 		l.late.Go(func() {
 			time.Sleep(l.upTo(time.Minute))
-			_, _ = f(context.WithoutCancel(ctx))
+			if _, err := f(context.WithoutCancel(ctx)); errors.Is(err, store.ErrLeaseLost) {
+				l.set(func() { l.refused++ })
+			}
 		})
 		return zero, hang(ctx, turned)
 	}

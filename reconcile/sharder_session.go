@@ -320,8 +320,8 @@ func (s *shardingSession) read(ctx context.Context) (view, error) {
 func (s *shardingSession) robbed(v view) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for shard, epoch := range s.epochs {
-		if epoch != 0 && v.table.owners[shard] != s.id {
+	for shard, owner := range v.table.owners {
+		if owner != s.id && (s.epochs[shard] != 0 || s.busy[shard] > 0) {
 			return fmt.Errorf("shard %d was taken away", shard)
 		}
 	}
