@@ -194,17 +194,18 @@ func (s woodState) remove(id string) {
 func (s woodState) String() string {
 	var lines []string
 	for id, p := range s {
-		line := fmt.Sprintf("%s %.4s", id, p.UID)
+		var line strings.Builder
+		line.WriteString(fmt.Sprintf("%s %.4s", id, p.UID))
 		for _, r := range p.OwnerReferences {
-			line += fmt.Sprintf(" -> %s %s %.4s", r.Kind, r.Name, r.UID)
+			line.WriteString(fmt.Sprintf(" -> %s %s %.4s", r.Kind, r.Name, r.UID))
 			if r.BlockOwnerDeletion != nil {
-				line += "!"
+				line.WriteString("!")
 			}
 		}
 		if p.DeletionTimestamp != nil {
-			line += " deleting"
+			line.WriteString(" deleting")
 		}
-		lines = append(lines, line+" "+strings.Join(slices.Sorted(slices.Values(p.Finalizers)), ","))
+		lines = append(lines, line.String()+" "+strings.Join(slices.Sorted(slices.Values(p.Finalizers)), ","))
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n\t")
