@@ -31,7 +31,9 @@ func BenchmarkCollector(b *testing.B) {
 			b.StartTimer()
 			ctx, cancel := context.WithCancel(b.Context())
 			done := make(chan error)
-			go func() { done <- reconcile.NewCollector(st, reconcile.CollectorOptions{Interval: time.Millisecond}).Run(ctx) }()
+			go func() {
+				done <- reconcile.NewCollector(st, reconcile.CollectorOptions{Interval: time.Millisecond}).Run(ctx)
+			}()
 			probe(b, planks) // it has caught up
 			b.StopTimer()
 			heap += heapInUse() - before
