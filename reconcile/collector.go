@@ -38,10 +38,10 @@ type CollectorOptions struct {
 //   - Background, the default: an object is deleted once none of its owners is
 //     there any more. While one is, references to those that are not are
 //     removed.
-//   - Foreground ([DeleteForeground]): the owner stays, marked, while dependents
-//     that block it (blockOwnerDeletion) are there; these, and the others, are
-//     deleted, dependents of their own first. Objects that wait for each other in
-//     a circle go all the same.
+//   - Foreground ([DeleteForeground]): the owner stays, marked, until all its
+//     dependents have been deleted, or released where they have another owner, and
+//     those that block it (blockOwnerDeletion) have gone, dependents of their own
+//     first. Objects that wait for each other in a circle go all the same.
 //   - Orphan ([DeleteOrphan]): the owner stays, marked, until no dependent refers
 //     to it any more; these live on. Where the store is a [store.Transactor] that
 //     holds for dependents that are made meanwhile, too: the last step reads the

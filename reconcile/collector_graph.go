@@ -377,8 +377,9 @@ func places(n *gcNode, r gcOwner, owner *gcNode) bool {
 }
 
 // nothingLeft reports whether an object that is deleted in the foreground waits
-// for nothing any more: no dependent blocks it, or only those that wait for it
-// themselves, in a circle, so that one has to be the first.
+// for nothing any more: it has no dependent that lives, and none that blocks it,
+// or only those that wait for it themselves, in a circle, so that one has to be
+// the first.
 func (g *gcGraph) nothingLeft(n *gcNode) bool {
 	blocks := map[*gcNode][]*gcNode{} // whom a node in reach blocks
 	seen := map[*gcNode]bool{n: true}
@@ -386,11 +387,15 @@ func (g *gcGraph) nothingLeft(n *gcNode) bool {
 		at := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		for d := range at.dependents {
-			if d == at || !blocksOwner(d, at) {
+			switch named, blocks := refersTo(d, at); {
+			case d == at || !named:
 				continue
-			}
-			if !d.foreground {
-				return false // it will go, or be released, by itself
+			case !d.deleting:
+				return false // what becomes of it is decided before its owner goes
+			case !blocks:
+				continue
+			case !d.foreground:
+				return false // it will go by itself
 			}
 			blocks[d] = append(blocks[d], at)
 			if !seen[d] {
@@ -419,8 +424,13 @@ func allReach(n *gcNode, all map[*gcNode]bool, blocks map[*gcNode][]*gcNode) boo
 	return len(reached) == len(all)
 }
 
-func blocksOwner(d, owner *gcNode) bool {
-	return slices.ContainsFunc(d.owners, func(r gcOwner) bool {
-		return r.uid == owner.uid && r.blocks && places(d, r, owner)
-	})
+// refersTo reports whether d has a reference to the owner, in its place, and
+// whether one blocks the owner's deletion.
+func refersTo(d, owner *gcNode) (named, blocks bool) {
+	for _, r := range d.owners {
+		if r.uid == owner.uid && places(d, r, owner) {
+			named, blocks = true, blocks || r.blocks
+		}
+	}
+	return named, blocks
 }

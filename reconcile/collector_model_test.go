@@ -133,10 +133,12 @@ func (s woodState) dependents(uid string) (ids []string) {
 	return ids
 }
 
+// blockers returns what an object waits for that is deleted in the foreground: those that
+// say that they block it, and those that live.
 func (s woodState) blockers(id string) (ids []string) {
 	for did, d := range s {
 		if did != id && slices.ContainsFunc(d.OwnerReferences, func(r store.OwnerReference) bool {
-			return r.UID == s[id].UID && r.BlockOwnerDeletion != nil && *r.BlockOwnerDeletion && isPlaced(did, r, id)
+			return r.UID == s[id].UID && isPlaced(did, r, id) && (d.DeletionTimestamp == nil || r.BlockOwnerDeletion != nil)
 		}) {
 			ids = append(ids, did)
 		}
@@ -393,7 +395,7 @@ func (f *flakyStore) Watch(ctx context.Context, s *store.Schema, opts store.Watc
 			case n < 3 && opts.From != 0 && ev.Type != store.Bookmark:
 				yield(store.Event[store.Object]{}, store.ErrTooOld)
 				return
-			case n == 3:
+			case n == 3 && opts.From != 0:
 				yield(store.Event[store.Object]{}, errors.New("the network is down"))
 				return
 			}
