@@ -238,7 +238,7 @@ func hasHidden(t reflect.Type) bool {
 		return false
 	}
 	for f := range t.Fields() {
-		if f := f; !f.IsExported() && !f.Anonymous {
+		if !f.IsExported() && !f.Anonymous {
 			return true
 		}
 	}
