@@ -175,7 +175,7 @@ func (t *tenants[K]) leave(n *tenant[K]) {
 	}
 	delete(t.byName, n.name)
 	n.name = ""
-	if len(t.free) < spareMin {
+	if len(t.free) < len(t.byName)+spareMin {
 		t.free = append(t.free, n)
 	}
 }
