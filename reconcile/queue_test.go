@@ -486,18 +486,20 @@ func TestQueueMisuse(t *testing.T) {
 		do   func()
 		want string
 	}{
-		"done twice":     {func() { q.Done(1) }, "reconcile: Queue.Done(1): the key is not running"},
-		"retry unheard":  {func() { q.Retry(2, nil) }, "reconcile: Queue.Retry(2): the key is not running"},
-		"again ready":    {func() { q.Add(3); q.Again(3, 0) }, "reconcile: Queue.Again(3): the key is not running"},
-		"park waiting":   {func() { q.AddAfter(4, time.Hour); q.Park(4, nil) }, "reconcile: Queue.Park(4): the key is not running"},
-		"NaN":            {func() { q.Add(math.NaN()) }, "not equal to itself"},
-		"two options":    {func() { q.Add(5, reconcile.AddOptions{}, reconcile.AddOptions{}) }, "more than one options value"},
-		"tenant panics":  {func() { q.Add(13) }, "unlucky"},
-		"rate":           {func() { reconcile.NewQueue(reconcile.QueueOptions[int]{Rate: math.NaN()}) }, "Rate is not a number"},
-		"burst":          {func() { reconcile.NewQueue(reconcile.QueueOptions[int]{Burst: -1}) }, "Burst is -1"},
-		"attempts":       {func() { reconcile.NewQueue(reconcile.QueueOptions[int]{MaxAttempts: -1}) }, "MaxAttempts is -1"},
-		"backoff":        {func() { reconcile.NewQueue(reconcile.QueueOptions[int]{Backoff: reconcile.Backoff{Initial: -1}}) }, "Backoff.Initial is -1ns"},
-		"backoff bounds": {func() { reconcile.NewQueue(reconcile.QueueOptions[int]{Backoff: reconcile.Backoff{Initial: 2, Max: 1}}) }, "Backoff.Max is 1ns"},
+		"done twice":    {func() { q.Done(1) }, "reconcile: Queue.Done(1): the key is not running"},
+		"retry unheard": {func() { q.Retry(2, nil) }, "reconcile: Queue.Retry(2): the key is not running"},
+		"again ready":   {func() { q.Add(3); q.Again(3, 0) }, "reconcile: Queue.Again(3): the key is not running"},
+		"park waiting":  {func() { q.AddAfter(4, time.Hour); q.Park(4, nil) }, "reconcile: Queue.Park(4): the key is not running"},
+		"NaN":           {func() { q.Add(math.NaN()) }, "not equal to itself"},
+		"two options":   {func() { q.Add(5, reconcile.AddOptions{}, reconcile.AddOptions{}) }, "more than one options value"},
+		"tenant panics": {func() { q.Add(13) }, "unlucky"},
+		"rate":          {func() { reconcile.NewQueue(reconcile.QueueOptions[int]{Rate: math.NaN()}) }, "Rate is not a number"},
+		"burst":         {func() { reconcile.NewQueue(reconcile.QueueOptions[int]{Burst: -1}) }, "Burst is -1"},
+		"attempts":      {func() { reconcile.NewQueue(reconcile.QueueOptions[int]{MaxAttempts: -1}) }, "MaxAttempts is -1"},
+		"backoff":       {func() { reconcile.NewQueue(reconcile.QueueOptions[int]{Backoff: reconcile.Backoff{Initial: -1}}) }, "Backoff.Initial is -1ns"},
+		"backoff bounds": {func() {
+			reconcile.NewQueue(reconcile.QueueOptions[int]{Backoff: reconcile.Backoff{Initial: 2, Max: 1}})
+		}, "Backoff.Max is 1ns"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
