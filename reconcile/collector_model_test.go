@@ -40,13 +40,14 @@ func (s woodState) step(registered map[string]bool) (changed bool) {
 	for id, p := range s {
 		switch {
 		case p.DeletionTimestamp != nil && reconcile.HasFinalizer(p, reconcile.FinalizerOrphan):
-			for _, d := range s {
-				d.OwnerReferences = slices.DeleteFunc(d.OwnerReferences, func(r store.OwnerReference) bool { return r.UID == p.UID })
+			for _, d := range s.dependents(p.UID) { // one after the other: others may come in between
+				s[d].OwnerReferences = slices.DeleteFunc(slices.Clone(s[d].OwnerReferences), func(r store.OwnerReference) bool { return r.UID == p.UID })
+				return true
 			}
 			s.unfinalize(id, reconcile.FinalizerOrphan)
 			return true
 		case p.DeletionTimestamp != nil && reconcile.HasFinalizer(p, reconcile.FinalizerForeground):
-			if len(s.blockers(id)) == 0 {
+			if s.isStuck(id) {
 				s.unfinalize(id, reconcile.FinalizerForeground)
 				return true
 			}
@@ -54,13 +55,6 @@ func (s woodState) step(registered map[string]bool) (changed bool) {
 			if s.judge(id, registered) {
 				return true
 			}
-		}
-	}
-	// Only those are left that wait: in circles, or for somebody outside.
-	for id := range s {
-		if s.isStuck(id) {
-			s.unfinalize(id, reconcile.FinalizerForeground)
-			return true
 		}
 	}
 	return false
@@ -146,8 +140,8 @@ func (s woodState) blockers(id string) (ids []string) {
 	return ids
 }
 
-// isStuck reports whether an object waits for some that are deleted in the
-// foreground, too, and all of which wait for it.
+// isStuck reports whether an object that is deleted in the foreground waits for
+// nothing, or only for some that are deleted so, too, and all of which wait for it.
 func (s woodState) isStuck(id string) bool {
 	if p := s[id]; p.DeletionTimestamp == nil || !reconcile.HasFinalizer(p, reconcile.FinalizerForeground) {
 		return false
