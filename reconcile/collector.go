@@ -59,9 +59,9 @@ type CollectorOptions struct {
 // past the moment of asking.
 //
 // Each delete demands the UID and the version that were decided about. The
-// collector keeps about 400 B for each object (BenchmarkCollector), and nothing that
-// a restart would lose: stopped at any moment, another goes on to the same end. Two at once do
-// no harm. Kinds without UIDs are left alone.
+// collector keeps about 400 B for each object (BenchmarkCollector), and nothing
+// that a restart would lose: stopped at any moment, another goes on to the same
+// end. Two at once do no harm. Kinds without UIDs are left alone.
 //
 // It reads the store's watches directly: what an informer keeps to survive a gap,
 // the graph of owners has to have anyway.

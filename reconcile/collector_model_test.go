@@ -404,7 +404,7 @@ func (f *flakyStore) Watch(ctx context.Context, s *store.Schema, opts store.Watc
 // things, one at a time while it runs, or many while it does not; every other
 // time on a store whose watches break.
 func TestCollectorProperty(t *testing.T) {
-	for range 30 {
+	for range 12 {
 		seed := rand.Uint64()
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			inWood(t, func(t *testing.T, w *wood) {
@@ -448,7 +448,7 @@ func TestCollectorProperty(t *testing.T) {
 // TestCollectorCrashes stops the collector at each of its writes in turn, and
 // has another go on: what is left in the end is the same.
 func TestCollectorCrashes(t *testing.T) {
-	for range 8 {
+	for range 5 {
 		seed := rand.Uint64()
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			for after := int64(0); ; after++ {
@@ -524,7 +524,7 @@ func (f failingTransactor) Txn(ctx context.Context, do func(store.Tx) error) (ui
 // dependent of an owner deleted as an orphan maker was overlooked.
 func TestCollectorConcurrently(t *testing.T) {
 	deleted := 0
-	for range 10 {
+	for range 6 {
 		seed := rand.Uint64()
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			inWood(t, func(t *testing.T, w *wood) {
