@@ -13,6 +13,9 @@ import (
 	"github.com/slipway-dev/slipway/store"
 )
 
+// bookmarksEach is how many bookmarks a quiet watch delivers in an interval.
+const bookmarksEach = 4
+
 // CollectorOptions configure a [Collector]. The zero value works.
 type CollectorOptions struct {
 	// Ignore names kinds whose objects neither own nor are owned, and change often,
@@ -22,9 +25,9 @@ type CollectorOptions struct {
 	Ignore func(store.KindName) bool
 	// Workers is how many writes are under way at once. 0 means 4.
 	Workers int
-	// Interval is how often the collector looks for kinds that were registered,
-	// tries again what failed, and hears from watches that are quiet. 0 means a
-	// second.
+	// Interval is how often the collector looks for kinds that were registered and
+	// tries again what failed. Each step of a deletion that is not in the background
+	// takes up to a quarter of it. 0 means a second.
 	Interval time.Duration
 	// Logger gets what is deleted (debug), references to owners that are not where
 	// they say (warn), and what fails (error); nil discards it.
@@ -56,9 +59,9 @@ type CollectorOptions struct {
 // past the moment of asking.
 //
 // Each delete demands the UID and the version that were decided about. The
-// collector keeps about 400 B for each object (BenchmarkCollector), and nothing that
-// a restart would lose: stopped at any moment, another goes on to the same end. Two at once do
-// no harm. Kinds without UIDs are left alone.
+// collector keeps about 400 B for each object (BenchmarkCollector), and nothing
+// that a restart would lose: stopped at any moment, another goes on to the same
+// end. Two at once do no harm. Kinds without UIDs are left alone.
 //
 // It reads the store's watches directly: what an informer keeps to survive a gap,
 // the graph of owners has to have anyway.
@@ -85,7 +88,7 @@ func (c *Collector) Run(ctx context.Context) error {
 	defer cancel(nil)
 	r := &collection{
 		Collector: c, graph: newGraph(), feeds: map[store.KindName]*gcFeed{}, fail: cancel,
-		queue: newGCQueue(), changed: make(chan struct{}),
+		queue: newGCQueue(), changed: make(chan struct{}), doubt: make(chan struct{}, 1),
 	}
 	var all sync.WaitGroup
 	all.Go(func() { r.tick(ctx, &all) })
@@ -105,6 +108,7 @@ type collection struct {
 	*Collector
 	fail  context.CancelCauseFunc
 	queue *gcQueue
+	doubt chan struct{} // holds one: something may be unsure
 
 	mu      sync.Mutex
 	graph   *gcGraph
@@ -121,6 +125,12 @@ func (r *collection) update(f func(g *gcGraph)) {
 	r.queue.add(r.graph.take()...)
 	close(r.changed)
 	r.changed = make(chan struct{})
+	if len(r.graph.open) > 0 {
+		select {
+		case r.doubt <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // tick starts a feed for each kind, and puts back what is to be tried again.
@@ -207,20 +217,25 @@ func (c *Collector) collects(s *store.Schema) bool {
 	return s.Accessors.UID != nil && (c.opts.Ignore == nil || !c.opts.Ignore(s.KindName))
 }
 
-// verify has the graph catch up with the store, now and then, when there are
-// objects about which nothing can be said before.
+// verify has the graph catch up with the store when there are objects about which
+// nothing can be said before.
 func (r *collection) verify(ctx context.Context) {
-	ticker := time.NewTicker(r.opts.Interval)
-	defer ticker.Stop()
-	for ctx.Err() == nil {
+	pause := r.opts.Interval / bookmarksEach // there is no news before
+	for {
+		select {
+		case <-r.doubt:
+		case <-ctx.Done():
+			return
+		}
 		r.mu.Lock()
 		unsure := r.graph.unsure()
 		r.mu.Unlock()
 		if len(unsure) > 0 && r.catchUp(ctx) {
 			r.update(func(g *gcGraph) { g.settle(unsure) })
+			continue
 		}
 		select {
-		case <-ticker.C:
+		case <-time.After(pause):
 		case <-ctx.Done():
 		}
 	}

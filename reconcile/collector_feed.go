@@ -72,7 +72,7 @@ func (f *gcFeed) end() {
 // watch delivers events to the graph until the watch ends. Of one that begins
 // with the present state, what the graph has and that state has not is gone.
 func (f *gcFeed) watch(ctx context.Context) error {
-	opts := store.WatchOptions{From: f.from, Initial: f.from == 0, Bookmarks: f.run.opts.Interval}
+	opts := store.WatchOptions{From: f.from, Initial: f.from == 0, Bookmarks: max(f.run.opts.Interval/bookmarksEach, 1)}
 	seen := map[string]bool{}
 	for ev, err := range f.run.st.Watch(ctx, f.schema, opts) {
 		if err != nil {

@@ -26,7 +26,7 @@ type gcGraph struct {
 	nodes   map[string]*gcNode
 	kinds   map[store.KindName]bool
 	touched map[string]bool  // to be looked at
-	open    map[*gcNode]bool // virtual, or orphaning and not settled: those that may be unsure
+	open    map[*gcNode]bool // virtual, or marked and not settled: those that may be unsure
 }
 
 type gcState uint8
@@ -40,7 +40,7 @@ const (
 type gcNode struct {
 	gcObject
 	state      gcState
-	settled    bool             // all dependents of the time when it began to orphan them are here
+	settled    bool             // marked (see isMarked), and all dependents of the time when it was are here
 	reported   bool             // its misplaced references have been
 	dependents map[*gcNode]bool // real ones; nil: none
 }
@@ -57,6 +57,9 @@ type gcObject struct {
 	foreground bool // deleting, and waits for its dependents to go
 	orphan     bool // deleting, and waits for its dependents to be released
 }
+
+// isMarked reports whether the object waits for its dependents.
+func (o *gcObject) isMarked() bool { return o.foreground || o.orphan }
 
 // gcOwner is an owner reference.
 type gcOwner struct {
@@ -103,7 +106,7 @@ func (g *gcGraph) set(o gcObject) {
 	n := g.node(o.uid)
 	news := n.state != gcReal || n.deleting != o.deleting || n.foreground != o.foreground || n.orphan != o.orphan
 	old := n.owners
-	n.settled = n.settled && o.orphan
+	n.settled = n.settled && o.isMarked()
 	n.reported = n.reported && slices.Equal(old, o.owners)
 	n.gcObject, n.state = o, gcReal
 	g.mark(n)
@@ -169,7 +172,7 @@ func (g *gcGraph) forget(n *gcNode) {
 
 // mark keeps the node among the open ones, or not, as its state says.
 func (g *gcGraph) mark(n *gcNode) {
-	if n.state == gcVirtual || n.orphan && !n.settled {
+	if n.state == gcVirtual || n.isMarked() && !n.settled {
 		g.open[n] = true
 	} else {
 		delete(g.open, n)
@@ -220,7 +223,7 @@ func (g *gcGraph) ofKind(kind store.KindName) []string {
 
 // unsure returns those about whom nothing can be said before the graph has
 // caught up with the store: owners that are not in the graph though their kind is,
-// and objects that orphan their dependents.
+// and objects that wait for their dependents, of which some may not be here yet.
 func (g *gcGraph) unsure() []string {
 	var uids []string
 	for n := range g.open {
@@ -243,7 +246,8 @@ func (g *gcGraph) isNamed(n *gcNode) bool {
 }
 
 // settle tells that the graph has caught up with the store since these were
-// unsure: owners that are still not in it are not there.
+// unsure: owners that are still not in it are not there, and all dependents are
+// here that were made before their owner was marked.
 func (g *gcGraph) settle(uids []string) {
 	for _, uid := range uids {
 		n := g.nodes[uid]
@@ -253,10 +257,11 @@ func (g *gcGraph) settle(uids []string) {
 			n.state = gcAbsent
 			g.mark(n)
 			g.touchDependents(n)
-		case n.orphan:
+		case n.isMarked():
 			n.settled = true
 			g.mark(n)
 			g.touch(n)
+			g.touchDependents(n)
 		}
 	}
 }
@@ -291,7 +296,7 @@ func (g *gcGraph) decide(uid string) gcAction {
 	}
 	a := gcAction{object: n.gcObject}
 	switch {
-	case n.orphan && !n.settled:
+	case n.isMarked() && !n.settled:
 	case n.orphan:
 		a.verb = gcOrphan
 		for d := range n.dependents {
@@ -346,7 +351,7 @@ const (
 	ownerWaits                       // it is being deleted in the foreground
 	ownerMisplaced                   // it is there, but not in the place that the reference says
 	ownerUnknown                     // nobody can tell: its kind is not in the graph
-	ownerUnsure                      // it is not in the graph, though its kind is: see unsure
+	ownerUnsure                      // nobody can tell yet: see unsure
 	ownerStates                      // how many there are
 )
 
@@ -364,6 +369,9 @@ func (g *gcGraph) ownerState(n *gcNode, r gcOwner) ownerState {
 	case owner.state == gcAbsent:
 		return ownerGone
 	case owner.foreground && !owner.orphan: // what it orphans first need not go
+		if !owner.settled {
+			return ownerUnsure
+		}
 		return ownerWaits
 	}
 	return ownerHolds

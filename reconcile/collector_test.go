@@ -69,7 +69,7 @@ func (w *wood) collect(st store.Store) (stop func()) {
 
 // rest waits until the collector has nothing left to do.
 func rest() {
-	time.Sleep(time.Minute) // more than a watch that failed waits, and others for it
+	time.Sleep(30 * time.Second) // more than a watch that failed waits, and others for it
 	synctest.Wait()
 }
 

@@ -11,17 +11,18 @@ import (
 )
 
 // DeleteForeground deletes an object once its dependents that block it have
-// gone: it marks it with the finalizer [FinalizerForeground], and leaves the rest to a
-// [Collector]. It returns the marked object. One that is being deleted already
-// without that finalizer can't be given it: [store.ErrInvalid].
+// gone: it marks it with the finalizer [FinalizerForeground], and leaves the rest
+// to a [Collector]. It returns the marked object. One that is being deleted
+// already without that finalizer can't be given it: [store.ErrInvalid].
 func DeleteForeground[T store.Copier[T]](ctx context.Context, h *store.Handle[T], key store.Key, opts ...store.WriteOptions) (T, error) {
 	return deleteWith(ctx, h, key, FinalizerForeground, opts)
 }
 
 // DeleteOrphan deletes an object once its dependents have lost their references
-// to it, and lets them live: it marks it with the finalizer [FinalizerOrphan], and leaves the
-// rest to a [Collector]. It returns the marked object. One that is being deleted
-// already without that finalizer can't be given it: [store.ErrInvalid].
+// to it, and lets them live: it marks it with the finalizer [FinalizerOrphan], and
+// leaves the rest to a [Collector]. It returns the marked object. One that is
+// being deleted already without that finalizer can't be given it:
+// [store.ErrInvalid].
 func DeleteOrphan[T store.Copier[T]](ctx context.Context, h *store.Handle[T], key store.Key, opts ...store.WriteOptions) (T, error) {
 	return deleteWith(ctx, h, key, FinalizerOrphan, opts)
 }

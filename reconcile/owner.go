@@ -37,9 +37,8 @@ func ownerText(r store.OwnerReference) string {
 }
 
 // SetController makes owner the controller of obj, in memory: the one owner that
-// manages it. obj goes when owner does (see [Collector]), and keeps it while owner is
-// deleted in the foreground. obj must be the caller's own, and have its
-// namespace.
+// manages it. obj goes when owner does (see [Collector]), and owner, deleted in the
+// foreground, waits for it. obj must be the caller's own, and have its namespace.
 //
 //	if err := reconcile.SetController(pods, pod, sets, set); err != nil { … }
 //
@@ -62,10 +61,10 @@ func SetController[D store.Copier[D], O store.Copier[O]](dependents *store.Handl
 	return nil
 }
 
-// SetOwner makes owner an owner of obj, in memory, beside those that it has: obj goes
-// when the last of them does. An owner that controls obj remains its controller. Errors are
-// those of [SetController], but for another controller, which does not matter
-// here.
+// SetOwner makes owner an owner of obj, in memory, beside those that it has: obj
+// goes when the last of them does. An owner that controls obj remains its
+// controller. Errors are those of [SetController], but for another controller,
+// which does not matter here.
 func SetOwner[D store.Copier[D], O store.Copier[O]](dependents *store.Handle[D], obj D, owners *store.Handle[O], owner O) error {
 	ref, err := referenceFor(dependents.Schema(), obj, owners.Schema(), owner)
 	if err != nil {
