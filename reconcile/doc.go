@@ -50,6 +50,14 @@
 // Where stores have no revision over all kinds (a remote API server), each kind is
 // read at a revision of its own.
 //
+// # What every controller needs
+//
+// [Apply] makes an object as it should be, and writes only what differs. [Finalize]
+// is a finalizer's whole life. [SetController] says who owns an object, and a
+// [Collector] deletes what has lost its owners. [SetCondition] keeps conditions in
+// Kubernetes' form, and a [Recorder] writes events that do not flood the store. All
+// of them work with Kubernetes' own types as with one's own.
+//
 // # Ordering and concurrency
 //
 // One key is worked on by one worker at a time, in this process, and by one
