@@ -46,8 +46,8 @@
 // called one at a time, the changes of each object in order, and those of different
 // objects, too, while it keeps up. All handlers read one journal at their own pace:
 // one that is slow delays neither the informer nor another handler. Once it is more
-// than 1,024 changes behind, what it has not had yet may be coalesced: many changes
-// of an object become one, from the state that the handler knows to the latest. An
+// than 1,024 changes behind, and more than there are objects, what it has not had
+// yet may be coalesced: many changes of an object become one, from the state that the handler knows to the latest. An
 // object that was replaced by another of its name is deleted and added even then.
 //
 // What one handler sees, in order, always makes a state that the source was in, or
@@ -72,7 +72,7 @@
 // reads go to the store and its indexes. Of any other source it keeps a cache:
 // 30 to 40 bytes for each object with two indexes, besides the object
 // (BenchmarkInformerSync). The journal holds the changes that some handler has not
-// had; for one that is stuck, at most 1,024 or four for each object, whichever is
+// had; for one that is stuck, at most 1,024 or five for each object, whichever is
 // more. A view costs what changes after it was taken, in pages of 64 objects.
 //
 // # Testing

@@ -23,8 +23,9 @@ func (c *change[T]) object() T {
 // there are; it is a list of segments, and what every handler has had is garbage.
 //
 // A handler that does not move would make it grow without bound. So once it has
-// grown by as much as it held before, and by 1,024 at least, it is compacted:
-// between two places that handlers stand at, the changes of one key become one
+// grown by as much as it held before, and by as many changes as there are objects,
+// and by 1,024 at least, it is compacted (sooner would cost more than the update
+// itself where a handler is a little behind all the time): between two places that handlers stand at, the changes of one key become one
 // (or two, where an object was replaced by another of its name).
 type journal[T store.Object] struct {
 	tail  *segment[T] // nil: every handler has had everything
@@ -77,8 +78,8 @@ func (j *journal[T]) append(changes []change[T]) place[T] {
 // reset forgets everything: no handler is behind.
 func (j *journal[T]) reset() { j.tail, j.grown, j.kept = nil, 0, 0 }
 
-// full reports whether it is time to compact.
-func (j *journal[T]) full() bool { return j.grown >= max(compactFrom, j.kept) }
+// full reports whether it is time to compact, with so many objects in the cache.
+func (j *journal[T]) full(objects int) bool { return j.grown >= max(compactFrom, j.kept, objects) }
 
 // take returns the changes after the place, as many as lie together, and moves
 // the place behind them; none at the end.

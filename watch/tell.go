@@ -23,7 +23,7 @@ func (i *Informer[T]) tell(changes []change[T]) {
 		s.start(at)
 	}
 	clear(i.idle)
-	if i.journal.full() {
+	if i.journal.full(i.contents.objects.len) {
 		i.compact()
 	}
 }

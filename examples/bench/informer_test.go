@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,6 +26,7 @@ import (
 	kcache "k8s.io/client-go/tools/cache"
 	crcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	crlog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/slipway-dev/slipway/store"
 	"github.com/slipway-dev/slipway/store/memory"
@@ -303,6 +305,7 @@ func addHandlers(j *job, add func(kcache.ResourceEventHandler) (kcache.ResourceE
 
 func startControllerRuntime(pods []*corev1.Pod, j *job) subject {
 	l := newListWatch(pods)
+	crlog.SetLogger(logr.Discard())
 	scheme := kruntime.NewScheme()
 	check(corev1.AddToScheme(scheme))
 	mapper := meta.NewDefaultRESTMapper(nil)
