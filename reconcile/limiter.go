@@ -21,9 +21,9 @@ type Backoff struct {
 func (b *Backoff) complete() error {
 	switch {
 	case b.Initial < 0:
-		return fmt.Errorf("Backoff.Initial is %v: it can't be negative", b.Initial)
+		return fmt.Errorf("option Backoff.Initial is %v: it can't be negative", b.Initial)
 	case b.Max < 0:
-		return fmt.Errorf("Backoff.Max is %v: it can't be negative", b.Max)
+		return fmt.Errorf("option Backoff.Max is %v: it can't be negative", b.Max)
 	}
 	if b.Initial == 0 {
 		b.Initial = 5 * time.Millisecond
@@ -35,7 +35,7 @@ func (b *Backoff) complete() error {
 		b.Max = max(1000*time.Second, b.Initial)
 	}
 	if b.Max < b.Initial {
-		return fmt.Errorf("Backoff.Max is %v: it can't be less than Backoff.Initial, %v", b.Max, b.Initial)
+		return fmt.Errorf("option Backoff.Max is %v: it can't be less than Backoff.Initial, %v", b.Max, b.Initial)
 	}
 	return nil
 }

@@ -170,11 +170,11 @@ func (o *QueueOptions[K]) complete() error {
 	}
 	switch {
 	case math.IsNaN(o.Rate):
-		return errors.New("Rate is not a number")
+		return errors.New("option Rate is not a number")
 	case o.Burst < 0:
-		return fmt.Errorf("Burst is %d: it can't be negative", o.Burst)
+		return fmt.Errorf("option Burst is %d: it can't be negative", o.Burst)
 	case o.MaxAttempts < 0:
-		return fmt.Errorf("MaxAttempts is %d: it can't be negative (0 parks no key)", o.MaxAttempts)
+		return fmt.Errorf("option MaxAttempts is %d: it can't be negative (0 parks no key)", o.MaxAttempts)
 	}
 	if o.Rate == 0 {
 		o.Rate = 100

@@ -264,7 +264,7 @@ func TestQueueGivesMemoryBack(t *testing.T) {
 	const keys = 50_000
 	list := make([]store.Key, keys)
 	for n := range list {
-		list[n] = store.NewKey(fmt.Sprint("ns", n%5000), fmt.Sprint("name", n))
+		list[n] = store.NewKey(fmt.Sprint("ns", n%25_000), fmt.Sprint("name", n))
 	}
 	before := heap()
 	q := reconcile.NewQueue(reconcile.QueueOptions[store.Key]{Tenant: func(k store.Key) string { return k.Namespace }})
@@ -280,7 +280,7 @@ func TestQueueGivesMemoryBack(t *testing.T) {
 		q.Done(item.Key)
 	}
 	empty := heap()
-	t.Logf("%d B for a waiting key", (full-before)/keys)
+	t.Logf("%d B for a waiting key, %d B in all when they were gone", (full-before)/keys, empty-before)
 	if empty-before > (full-before)/20 {
 		t.Errorf("%d keys took %d B, and %d B when they were gone", keys, full-before, empty-before)
 	}
@@ -332,6 +332,38 @@ func TestQueueTimer(t *testing.T) {
 	})
 }
 
+// Of many deadlines that are moved and taken back, each comes at its time.
+func TestQueueManyDeadlines(t *testing.T) {
+	opts := reconcile.QueueOptions[int]{}
+	synctest.Test(t, func(t *testing.T) {
+		q, r, start := reconcile.NewQueue(opts), rand.New(rand.NewPCG(1, 2)), time.Now()
+		want := map[int]time.Time{}
+		for range 10_000 {
+			key, at := r.IntN(2000), start.Add(time.Duration(1+r.IntN(1e9)))
+			if r.IntN(3) == 0 {
+				if _, there := want[key]; q.Cancel(key) != there {
+					t.Fatalf("Cancel = %v", !there)
+				}
+				delete(want, key)
+				continue
+			}
+			q.AddNotBefore(key, at)
+			want[key] = at
+		}
+		for len(want) > 0 {
+			item, err := q.Get(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if at := want[item.Key]; !at.Equal(time.Now()) {
+				t.Fatalf("key %d came %v after its deadline", item.Key, time.Since(at))
+			}
+			delete(want, item.Key)
+			q.Done(item.Key)
+		}
+	})
+}
+
 // Deadlines given as times of day count from the reading of the clock that they
 // are given with: a time without a monotonic reading works as well.
 func TestQueueWallClockTimes(t *testing.T) {
@@ -369,6 +401,70 @@ func TestQueueEndsWaitingWorkers(t *testing.T) {
 					t.Errorf("ended after %v", time.Since(start))
 				}
 			})
+		})
+	}
+}
+
+// As many workers as there are keys get one, however the keys were added: one
+// after the other, or by a deadline that they share.
+func TestQueueWakesEnoughWorkers(t *testing.T) {
+	for name, add := range map[string]func(q *reconcile.Queue[string], key string){
+		"add":       func(q *reconcile.Queue[string], key string) { q.Add(key) },
+		"add after": func(q *reconcile.Queue[string], key string) { q.AddAfter(key, time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, reconcile.QueueOptions[string]{}, func(t *testing.T, q *reconcile.Queue[string]) {
+				var workers sync.WaitGroup
+				over := make(chan struct{})
+				for range 5 {
+					workers.Go(func() {
+						if item, err := q.Get(context.Background()); err == nil {
+							<-over
+							q.Done(item.Key)
+						}
+					})
+				}
+				synctest.Wait()
+				for n := range 4 {
+					add(q, fmt.Sprint(n))
+				}
+				time.Sleep(time.Second)
+				synctest.Wait()
+				if n := q.Counts().Running; n != 4 {
+					t.Errorf("%d keys are running, want 4", n)
+				}
+				q.ShutDown()
+				close(over)
+				workers.Wait()
+			})
+		})
+	}
+}
+
+// A worker whose context ends while it is being called leaves the key to another.
+func TestQueueCallIsPassedOn(t *testing.T) {
+	for range 300 {
+		bubble(t, reconcile.QueueOptions[string]{}, func(t *testing.T, q *reconcile.Queue[string]) {
+			var workers sync.WaitGroup
+			var got atomic.Int64
+			ctx, cancel := context.WithCancel(t.Context())
+			for _, ctx := range []context.Context{context.Background(), ctx} {
+				workers.Go(func() {
+					if item, err := q.Get(ctx); err == nil {
+						got.Add(1)
+						q.Done(item.Key)
+					}
+				})
+				synctest.Wait()
+			}
+			cancel()
+			q.Add("k")
+			synctest.Wait()
+			if got.Load() != 1 {
+				t.Fatal("nobody took the key")
+			}
+			q.ShutDown()
+			workers.Wait()
 		})
 	}
 }
