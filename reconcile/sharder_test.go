@@ -635,6 +635,21 @@ func TestSharderUnknownOutcome(t *testing.T) {
 	})
 }
 
+// One that is asked to stop while it joins leaves nothing behind.
+func TestSharderStopsWhileJoining(t *testing.T) {
+	withLeases(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
+		for stopAt := range 40 {
+			a := share(t, st, "a")
+			a.link.set(func() { a.link.slow = 500 * time.Millisecond })
+			time.Sleep(time.Duration(stopAt) * 50 * time.Millisecond)
+			noError(t, a.stop())
+			if held, sealed := leaseNames(t, leases); len(held)+len(sealed) > 0 {
+				t.Errorf("asked to stop after %v: Leases of %v, and of the ended %v", time.Duration(stopAt)*50*time.Millisecond, held, sealed)
+			}
+		}
+	})
+}
+
 // What a quiet hour costs the store: the renewals, and nothing else.
 func TestSharderWrites(t *testing.T) {
 	withLeases(t, func(t *testing.T, st *memory.Store, _ *store.Handle[*reconcile.Lease]) {
