@@ -4,11 +4,13 @@ go 1.26.0
 
 require (
 	github.com/slipway-dev/slipway v0.0.0
+	golang.org/x/sync v0.21.0
 	k8s.io/api v0.36.6
 	k8s.io/apimachinery v0.36.6
 )
 
 require (
+	github.com/cenkalti/backoff/v4 v4.3.0 // indirect
 	github.com/fxamacker/cbor/v2 v2.9.0 // indirect
 	github.com/go-logr/logr v1.4.3 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect

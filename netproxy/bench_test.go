@@ -235,32 +235,58 @@ func BenchmarkColdStart(b *testing.B) {
 	})
 }
 
-// BenchmarkTrace reads and walks rules in kube-proxy's shape: 1,000 services of
-// 10 endpoints, a chain for each endpoint, 32,000 rules.
+// BenchmarkTrace reads and walks rules for 1,000 services of 10 endpoints: in
+// kube-proxy's shape, with a chain for each endpoint, 32,000 rules; and our own.
 func BenchmarkTrace(b *testing.B) {
-	text := kubeProxyRules(1000, 10)
-	b.Run("parse", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := trace.Parse(text); err != nil {
-				b.Fatal(err)
-			}
-		}
-		b.ReportMetric(float64(strings.Count(text, "\n-A ")), "rules")
-	})
-	b.Run("packet", func(b *testing.B) {
-		rules, err := trace.Parse(text)
-		if err != nil {
+	kubeProxy := kubeProxyRules(1000, 10)
+	tr := newTracker()
+	fill(b, tr, size{1000, 10})
+	changes := tr.Changes()
+	texts := map[string]string{"kube-proxy": kubeProxy}
+	for name, make := range newRuleSets(b) {
+		rs := make()
+		if err := rs.Update(changes); err != nil {
 			b.Fatal(err)
 		}
-		p := trace.Packet{In: "eth0", Src: netip.MustParseAddrPort("10.128.0.9:4444"), Dst: netip.MustParseAddrPort("10.96.3.200:80")}
-		b.ReportAllocs()
-		for b.Loop() {
-			if r := rules.Trace(p); len(r.Outcomes) != 10 {
-				b.Fatalf("%d outcomes:\n%v", len(r.Outcomes), &r)
-			}
+		if ipt, ok := rs.(*iptables.RuleSet); ok {
+			texts[name] = ipt.Save()
+		} else {
+			texts[name] = string(rs.AppendText(nil))
 		}
-	})
+	}
+	for _, name := range []string{"kube-proxy", "iptables", "nftables"} {
+		text := texts[name]
+		parse := trace.Parse
+		if name == "nftables" {
+			parse = trace.ParseNFT
+		}
+		b.Run("parse/"+name, func(b *testing.B) {
+			b.ReportAllocs()
+			report := cpu(b, "parse")
+			for b.Loop() {
+				if _, err := parse(text); err != nil {
+					b.Fatal(err)
+				}
+			}
+			report()
+			b.ReportMetric(float64(strings.Count(text, "\n-A ")+strings.Count(text, "\nadd rule ")), "rules")
+		})
+		b.Run("packet/"+name, func(b *testing.B) {
+			rules, err := parse(text)
+			if err != nil {
+				b.Fatal(err)
+			}
+			p := trace.Packet{In: "eth0", Src: netip.MustParseAddrPort("192.0.2.9:4444"), Dst: netip.MustParseAddrPort("10.96.3.200:80")}
+			b.ReportAllocs()
+			report := cpu(b, "packet")
+			for b.Loop() {
+				if r := rules.Trace(p); len(r.Outcomes) != 10 {
+					b.Fatalf("%d outcomes:\n%v", len(r.Outcomes), &r)
+				}
+			}
+			report()
+		})
+	}
 }
 
 // kubeProxyRules writes rules as kube-proxy arranges them.

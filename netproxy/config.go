@@ -24,6 +24,13 @@ type Config struct {
 	PodCIDR      netip.Prefix
 	PodInterface string
 
+	// NodeIP is the node's own address. A node that has the address of a load
+	// balancer on one of its interfaces reaches it with that same address as
+	// the source, which no source range allows; so the ranges that contain
+	// NodeIP allow it too. Zero means that it is not known: such traffic is
+	// dropped if the service has source ranges.
+	NodeIP netip.Addr
+
 	// MasqueradeAll masquerades all traffic to cluster IPs.
 	MasqueradeAll bool
 
@@ -64,6 +71,11 @@ func (c *Config) Validate() error {
 	}
 	for i, p := range c.NodePortAddresses {
 		k.prefix(fmt.Sprintf("nodePortAddresses[%d]", i), p, c.Family)
+	}
+	if c.NodeIP.IsValid() {
+		if k.addr("nodeIP", c.NodeIP); FamilyOf(c.NodeIP) != c.Family {
+			k.fault("nodeIP", "%s: want an %v address", c.NodeIP, c.Family)
+		}
 	}
 	if c.PodCIDR.IsValid() && c.PodInterface != "" {
 		k.fault("podInterface", "%q: podCIDR is given too; give one of them", c.PodInterface)

@@ -53,13 +53,14 @@
 //   - iptables: rules for iptables-restore, with a tree of chains instead of a
 //     rule per service in one chain.
 //   - nftables: a table for nft whose first load takes linear time. Choose it
-//     where the kernel has it: changes are smallest and cost least.
+//     where the kernel has it: changes are smallest and cost least. Both do the
+//     same with every packet (TestEquivalence).
 //   - userspace: a proxy without root or kernel.
 //   - conntrack: forgets UDP flows to endpoints that are gone.
 //   - healthcheck: answers load balancers and supervisors.
 //
-// The package trace follows a packet through iptables rules, these or those of
-// any machine.
+// The package trace follows a packet through rules: those of both packages, and
+// iptables rules of any machine.
 //
 // # What goes wrong
 //

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,38 +19,66 @@ import (
 	"github.com/slipway-dev/slipway/netproxy/nftables"
 )
 
-// kernels are the back ends that BenchmarkKernel measures. iptables-nft is not
-// among them: its time grows faster than the square of the chains.
+// kernels are the back ends that BenchmarkKernel measures.
 var kernels = map[string]func(netproxy.Config) (netproxy.Backend, error){
-	"iptables-legacy": func(c netproxy.Config) (netproxy.Backend, error) {
-		return iptables.NewBackend(c, iptables.Options{Variant: "legacy", LockSeconds: 30})
-	},
+	"iptables-legacy": iptablesBackend("legacy"),
+	"iptables-nft":    iptablesBackend("nft"),
 	"nftables": func(c netproxy.Config) (netproxy.Backend, error) {
 		return nftables.NewBackend(c, nftables.Options{})
 	},
 }
 
+func iptablesBackend(variant string) func(netproxy.Config) (netproxy.Backend, error) {
+	return func(c netproxy.Config) (netproxy.Backend, error) {
+		return iptables.NewBackend(c, iptables.Options{Variant: variant, LockSeconds: 30})
+	}
+}
+
 // BenchmarkKernel loads everything into a fresh kernel table, changes one
-// endpoint, and sends first packets to the last service. Wall time, because the
-// work is in other programs and the kernel.
+// endpoint, sends first packets to the last service, and compares everything. The work is in other
+// programs and the kernel: wall time, and the processor time of this process and
+// of those that it ran.
 func BenchmarkKernel(b *testing.B) {
 	for _, s := range slices.Concat([]size{{1, 2}}, sizes) {
-		for _, name := range []string{"iptables-legacy", "nftables"} {
+		for _, name := range []string{"iptables-legacy", "iptables-nft", "nftables"} {
 			b.Run(fmt.Sprintf("%v/%s", s, name), func(b *testing.B) {
-				lab.Need(b, "iptables-legacy-restore", "nft")
-				var load, change, packet time.Duration
+				lab.Need(b, "iptables-legacy-restore", "iptables-nft-restore", "nft")
+				var k kernelTimes
 				for b.Loop() {
-					load, change, packet = measureKernel(b, s, name)
+					k = measureKernel(b, s, name)
 				}
-				b.ReportMetric(float64(load.Microseconds())/1e3, "ms/load")
-				b.ReportMetric(float64(change.Microseconds())/1e3, "ms/change")
-				b.ReportMetric(float64(packet.Nanoseconds())/1e3, "us/first-packet")
+				b.ReportMetric(milliseconds(k.load.wall), "ms/load")
+				b.ReportMetric(milliseconds(k.load.cpu), "cpu-ms/load")
+				b.ReportMetric(milliseconds(k.change.wall), "ms/change")
+				b.ReportMetric(milliseconds(k.change.cpu), "cpu-ms/change")
+				b.ReportMetric(milliseconds(k.resync.cpu), "cpu-ms/resync")
+				b.ReportMetric(float64(k.packet.Nanoseconds())/1e3, "us/first-packet")
 			})
 		}
 	}
 }
 
-func measureKernel(b *testing.B, s size, name string) (load, change, packet time.Duration) {
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
+
+// times is how long something took.
+type times struct{ wall, cpu time.Duration }
+
+type kernelTimes struct {
+	load, change, resync times         // of changes, the median
+	packet               time.Duration // the median
+}
+
+// cpuTime is the processor time of this process and of the programs that it ran.
+func cpuTime() (sum time.Duration) {
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var r syscall.Rusage
+		syscall.Getrusage(who, &r)
+		sum += time.Duration(r.Utime.Nano() + r.Stime.Nano())
+	}
+	return sum
+}
+
+func measureKernel(b *testing.B, s size, name string) (k kernelTimes) {
 	l := lab.New(b)
 	backend, err := kernels[name](netproxy.Config{PodCIDR: netip.MustParsePrefix("10.244.0.0/16")})
 	if err != nil {
@@ -69,29 +98,41 @@ func measureKernel(b *testing.B, s size, name string) (load, change, packet time
 	if err != nil {
 		b.Fatal(err)
 	}
-	sync := func(slice netproxy.EndpointSlice) (spent time.Duration) {
+	sync := func(slice netproxy.EndpointSlice) (spent times) {
 		if err := tr.SetEndpointSlice(slice); err != nil {
 			b.Fatal(err)
 		}
 		l.Node1.Do(func() {
-			start := time.Now()
+			start, used := time.Now(), cpuTime()
 			err = backend.Sync(context.Background(), tr.Changes())
-			spent = time.Since(start)
+			spent = times{time.Since(start), cpuTime() - used}
 		})
 		if err != nil {
 			b.Fatal(err)
 		}
 		return spent
 	}
-	load = sync(last)
-	var changes []time.Duration
+	k.load = sync(last)
+	var wall, used []time.Duration
 	for i := range 5 {
-		changes = append(changes, sync(endpointsOf(s, 0, i+1)))
+		change := sync(endpointsOf(s, 0, i+1))
+		wall, used = append(wall, change.wall), append(used, change.cpu)
 		if s.services == 1 {
 			sync(last)
 		}
 	}
-	return load, median(changes), median(firstPackets(b, l, netip.AddrPortFrom(vip, 80)))
+	k.change = times{median(wall), median(used)}
+	k.packet = median(firstPackets(b, l, netip.AddrPortFrom(vip, 80)))
+	repaired := 0
+	l.Node1.Do(func() {
+		start, used := time.Now(), cpuTime()
+		repaired, err = backend.Resync(context.Background())
+		k.resync = times{time.Since(start), cpuTime() - used}
+	})
+	if err != nil || repaired != 0 {
+		b.Fatalf("a resync repaired %d objects (%v)", repaired, err)
+	}
+	return k
 }
 
 // firstPackets makes new flows and returns their round trips.

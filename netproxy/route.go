@@ -69,6 +69,26 @@ func (r *Route) destinations(p Policy) []Destination {
 	return r.Cluster
 }
 
+// AllowedSources returns which sources may use the route's load balancers, none
+// of them inside another: SourceRanges, and the load balancers' own addresses if
+// the node with the address nodeIP is allowed; see Config.NodeIP. None means that
+// there is no restriction.
+func (r *Route) AllowedSources(nodeIP netip.Addr) []netip.Prefix {
+	contains := func(a netip.Addr) bool {
+		return slices.ContainsFunc(r.SourceRanges, func(p netip.Prefix) bool { return p.Contains(a) })
+	}
+	out := r.SourceRanges
+	if !contains(nodeIP) {
+		return out
+	}
+	for _, a := range r.LoadBalancers {
+		if !contains(a) {
+			out = append(slices.Clip(out), netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	return out
+}
+
 // Equal says whether two routes are the same in every respect; nil equals nil.
 func (r *Route) Equal(o *Route) bool {
 	if r == nil || o == nil {

@@ -84,21 +84,8 @@ func Apply[T store.Copier[T]](ctx context.Context, h *store.Handle[T], desired T
 	if err != nil {
 		return Applied[T]{}, err
 	}
-	for {
-		done, err := applyOnce(a, handleTarget[T]{ctx, h})
-		// Created, or gone, since it was looked for: look again.
-		if !errors.Is(err, store.ErrAlreadyExists) && !errors.Is(err, store.ErrNotFound) || context.Cause(ctx) != nil {
-			return done, err
-		}
-		if a.tries++; a.tries > maxApplyTries {
-			return done, err
-		}
-	}
+	return applyTo(a, handleTarget[T]{ctx, h})
 }
-
-// maxApplyTries is how often an object may come and go under an apply before it
-// is given up: more than that is no coincidence.
-const maxApplyTries = 10
 
 // ApplyIn is [Apply] within a transaction of the handle's store.
 func ApplyIn[T store.Copier[T]](tx store.Tx, h *store.Handle[T], desired T, opts ...ApplyOptions) (Applied[T], error) {
@@ -106,7 +93,7 @@ func ApplyIn[T store.Copier[T]](tx store.Tx, h *store.Handle[T], desired T, opts
 	if err != nil {
 		return Applied[T]{}, err
 	}
-	return applyOnce(a, txTarget[T]{h.In(tx)})
+	return applyTo(a, txTarget[T]{h.In(tx)})
 }
 
 // applyTarget is what an apply needs of a handle or of a transaction's view.
@@ -142,7 +129,6 @@ type apply[T store.Copier[T]] struct {
 	desired T
 	record  string // the annotation's key
 	own     []string
-	tries   int
 }
 
 func newApply[T store.Copier[T]](s *store.Schema, desired T, opts []ApplyOptions) (*apply[T], error) {
@@ -181,21 +167,44 @@ func newApply[T store.Copier[T]](s *store.Schema, desired T, opts []ApplyOptions
 	return a, nil
 }
 
-func applyOnce[T store.Copier[T]](a *apply[T], target applyTarget[T]) (Applied[T], error) {
+// maxApplyTries is how often an object may come and go under an apply before it
+// is given up: more than that is no coincidence.
+const maxApplyTries = 10
+
+// applyTo creates or patches. What it reads may come from a cache; whether the
+// object is there is for the write to say.
+func applyTo[T store.Copier[T]](a *apply[T], target applyTarget[T]) (Applied[T], error) {
 	present, err := target.get(a.key)
-	if errors.Is(err, store.ErrNotFound) {
-		return createDesired(a, target)
-	}
-	if err != nil {
+	there := err == nil
+	if there {
+		same, err := a.holds(present)
+		if err != nil {
+			return Applied[T]{}, err
+		}
+		if same {
+			return Applied[T]{Object: present, Action: ActionUnchanged}, nil
+		}
+	} else if !errors.Is(err, store.ErrNotFound) {
 		return Applied[T]{}, err
 	}
-	same, err := a.holds(present)
-	if err != nil {
-		return Applied[T]{}, err
+	for try := 0; ; try++ {
+		write := createDesired[T]
+		if there {
+			write = patchDesired[T]
+		}
+		done, err := write(a, target)
+		switch again := try < maxApplyTries; {
+		case again && !there && errors.Is(err, store.ErrAlreadyExists):
+			there = true
+		case again && there && errors.Is(err, store.ErrNotFound):
+			there = false
+		default:
+			return done, err
+		}
 	}
-	if same {
-		return Applied[T]{Object: present, Action: ActionUnchanged}, nil
-	}
+}
+
+func patchDesired[T store.Copier[T]](a *apply[T], target applyTarget[T]) (Applied[T], error) {
 	var before T
 	var diff string
 	stored, err := target.patch(a.key, func(o T) error {

@@ -25,6 +25,11 @@ func isRecord(annotation string) bool { return strings.HasPrefix(annotation, rec
 // that was set as a whole.
 type fieldSet map[string]fieldSet
 
+// justThere is the set of a struct or map that is to be there, whatever is in it:
+// taken back, it goes if it is empty. (A leaf would go with what others put
+// there.)
+func justThere() fieldSet { return fieldSet{"": {}} }
+
 func (f fieldSet) String() string {
 	text, err := json.Marshal(f) // keys in order
 	if err != nil {
@@ -193,7 +198,7 @@ func (m *merger) pointer(path string, dst, src reflect.Value, was fieldSet) fiel
 	if now := m.fields(path, dst.Elem(), src.Elem(), was); now != nil {
 		return now
 	}
-	return fieldSet{}
+	return justThere()
 }
 
 func (m *merger) fields(path string, dst, src reflect.Value, was fieldSet) fieldSet {
@@ -267,10 +272,10 @@ func (m *merger) mapping(path string, dst, src reflect.Value, was fieldSet) fiel
 		}
 		set := m.value(at, v, it.Value(), was[name], "")
 		if set == nil { // the key says something even where its value is zero
-			if !out.MapIndex(k).IsValid() || v.Kind() != reflect.Struct || isOpaque(v.Type()) {
+			if set = justThere(); v.Kind() != reflect.Struct || isOpaque(v.Type()) {
 				v.Set(it.Value())
+				set = fieldSet{}
 			}
-			set = fieldSet{}
 		}
 		out.SetMapIndex(k, v)
 		now[name] = set
@@ -304,10 +309,14 @@ func fieldsOf(v reflect.Value) fieldSet {
 	if v.Kind() == reflect.Interface {
 		v = v.Elem()
 	}
-	if v.IsValid() && v.Type() == anyMapType {
-		for it := v.MapRange(); it.Next(); {
-			set[it.Key().String()] = fieldsOf(it.Value())
-		}
+	if !v.IsValid() || v.Type() != anyMapType {
+		return set
+	}
+	for it := v.MapRange(); it.Next(); {
+		set[it.Key().String()] = fieldsOf(it.Value())
+	}
+	if len(set) == 0 {
+		return justThere()
 	}
 	return set
 }

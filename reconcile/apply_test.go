@@ -64,6 +64,14 @@ func TestApplySteps(t *testing.T) {
 			{apply: &hullSpec{Crew: new(0), Engine: &engine{}}, want: hullSpec{Crew: new(0), Engine: &engine{Power: 2}}, action: patched,
 				diff: `spec.engine.fuel: "oil" -> ""`},
 		},
+		"a struct that is just there": {
+			{apply: &hullSpec{Engine: &engine{}, Holds: map[string]hold{"fore": {}, "aft": {}}}, want: hullSpec{Engine: &engine{}, Holds: map[string]hold{"fore": {}, "aft": {}}}, action: created},
+			{other: func(s *hullSpec) { s.Engine.Power, s.Holds["fore"] = 2, hold{Tons: 1} }, want: hullSpec{Engine: &engine{Power: 2}, Holds: map[string]hold{"fore": {Tons: 1}, "aft": {}}}},
+			{apply: &hullSpec{}, want: hullSpec{Engine: &engine{Power: 2}, Holds: map[string]hold{"fore": {Tons: 1}}}, action: patched, diff: `spec.holds[aft]: {} -> none`},
+			{apply: &hullSpec{Engine: &engine{}}, want: hullSpec{Engine: &engine{Power: 2}, Holds: map[string]hold{"fore": {Tons: 1}}}, action: patched},
+			{other: func(s *hullSpec) { s.Engine.Power = 0 }, want: hullSpec{Engine: &engine{}, Holds: map[string]hold{"fore": {Tons: 1}}}},
+			{apply: &hullSpec{}, want: hullSpec{Holds: map[string]hold{"fore": {Tons: 1}}}, action: patched, diff: `spec.engine: {} -> none`},
+		},
 		"maps by key": {
 			{apply: &hullSpec{Flags: map[string]string{"a": "1", "b": "2"}}, want: hullSpec{Flags: map[string]string{"a": "1", "b": "2"}}, action: created},
 			{other: func(s *hullSpec) { s.Flags["c"] = "3" }, want: hullSpec{Flags: map[string]string{"a": "1", "b": "2", "c": "3"}}},
@@ -345,6 +353,46 @@ func TestApplyInTransaction(t *testing.T) {
 			t.Errorf("transaction %d: %s (%s), want %s", i, got.Action, got.Diff, action)
 		}
 	}
+}
+
+// staleStore reads what was there some time ago.
+type staleStore struct {
+	store.Store
+	old store.Snapshot
+}
+
+func (s *staleStore) Get(_ context.Context, schema *store.Schema, key store.Key, _ store.ReadOptions) (store.Object, error) {
+	return s.old.Get(schema, key)
+}
+
+// TestApplyStaleReads reads from a cache that is behind: the write finds out.
+func TestApplyStaleReads(t *testing.T) {
+	f := newFleet(t)
+	ctx := t.Context()
+	stale := &staleStore{Store: f.st}
+	hulls, err := store.Lookup[*hull](stale, f.hulls.Schema().KindName)
+	must(t, err)
+	look := func() {
+		t.Helper()
+		stale.old, err = f.st.Snapshot(ctx, store.ReadOptions{})
+		must(t, err)
+	}
+	apply := func(length int, want reconcile.ApplyAction) {
+		t.Helper()
+		done, err := reconcile.Apply(ctx, hulls, hullWith(hullSpec{Length: length}))
+		must(t, err)
+		if done.Action != want || done.Object.Spec.Length != length {
+			t.Errorf("%s, length %d; want %s, %d", done.Action, done.Object.Spec.Length, want, length)
+		}
+	}
+	look()
+	apply(1, reconcile.ActionCreated)
+	apply(2, reconcile.ActionPatched)
+	apply(2, reconcile.ActionUnchanged)
+	look()
+	_, err = f.hulls.Delete(ctx, store.NewKey("sea", "h"))
+	must(t, err)
+	apply(3, reconcile.ActionCreated)
 }
 
 // TestApplyConcurrently has two who apply to one object at once: both get all

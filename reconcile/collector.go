@@ -16,8 +16,9 @@ import (
 // CollectorOptions configure a [Collector]. The zero value works.
 type CollectorOptions struct {
 	// Ignore names kinds whose objects neither own nor are owned, and change often,
-	// such as events: they are not watched, and whatever calls one its owner stays. nil
-	// ignores none.
+	// such as events: they are not watched. Whatever calls one of them its owner
+	// stays, and one that is deleted in the foreground, or as an orphan maker, is
+	// not let go. nil ignores none.
 	Ignore func(store.KindName) bool
 	// Workers is how many writes are under way at once. 0 means 4.
 	Workers int
@@ -37,14 +38,14 @@ type CollectorOptions struct {
 //   - Background, the default: an object is deleted once none of its owners is
 //     there any more. While one is, references to those that are not are
 //     removed.
-//   - Foreground ([DeleteForeground]): the owner stays, marked, while dependents
-//     that block it (blockOwnerDeletion) are there; these, and the others, are
-//     deleted, dependents of their own first. Objects that wait for each other in a
-//     circle go all the same.
-//   - Orphan ([DeleteOrphan]): the owner stays, marked, until no dependent refers to
-//     it any more; these live on. Where the store is a [store.Transactor] that
-//     holds for dependents that are made meanwhile, too: the last step reads the owner's
-//     namespace (for an owner without one, everything) in one transaction.
+//   - Foreground ([DeleteForeground]): the owner stays, marked, until all its
+//     dependents have been deleted, or released where they have another owner, and
+//     those that block it (blockOwnerDeletion) have gone, dependents of their own
+//     first. Objects that wait for each other in a circle go all the same.
+//   - Orphan ([DeleteOrphan]): the owner stays, marked, until no dependent refers
+//     to it any more; these live on. Where the store is a [store.Transactor] that
+//     holds for dependents that are made meanwhile, too: the last step reads the
+//     owner's namespace (for an owner without one, everything) in one transaction.
 //
 // It is careful where Kubernetes' is not. It never deletes because of what it
 // can't know: an owner of a kind that is not registered holds what it owns,
@@ -55,12 +56,12 @@ type CollectorOptions struct {
 // past the moment of asking.
 //
 // Each delete demands the UID and the version that were decided about. The
-// collector keeps a small record of each object, and nothing that a restart would
-// lose: stopped at any moment, another goes on to the same end. Two at once do
+// collector keeps about 400 B for each object (BenchmarkCollector), and nothing that
+// a restart would lose: stopped at any moment, another goes on to the same end. Two at once do
 // no harm. Kinds without UIDs are left alone.
 //
-// It reads the store's watches directly: what an informer keeps beyond them, the graph
-// of owners has to have anyway.
+// It reads the store's watches directly: what an informer keeps to survive a gap,
+// the graph of owners has to have anyway.
 type Collector struct {
 	st   store.Store
 	opts CollectorOptions
@@ -122,8 +123,7 @@ func (r *collection) update(f func(g *gcGraph)) {
 	r.changed = make(chan struct{})
 }
 
-// tick starts a feed for each kind, ends those of kinds that are not registered any
-// more, and puts back what is to be tried again.
+// tick starts a feed for each kind, and puts back what is to be tried again.
 func (r *collection) tick(ctx context.Context, all *sync.WaitGroup) {
 	ticker := time.NewTicker(r.opts.Interval)
 	defer ticker.Stop()
@@ -158,7 +158,7 @@ func (r *collection) work(ctx context.Context) {
 			return
 		}
 		a := r.decide(uid)
-		if a.needsAll && !r.locked(r.knowsAll) {
+		if a.verb != gcNothing && a.needsAll && !r.locked(r.knowsAll) {
 			r.queue.postpone(uid, time.Now(), r.opts.Interval)
 			continue
 		}
@@ -177,7 +177,7 @@ func (r *collection) decide(uid string) gcAction {
 	a := r.graph.decide(uid)
 	r.mu.Unlock()
 	for _, o := range a.misplaced {
-		r.opts.Logger.Warn("an owner reference is wrong: its owner is not of that kind and name in that namespace; it is ignored",
+		r.opts.Logger.Warn("an owner reference is wrong: its owner is not of that kind and name in that namespace; the object is kept",
 			"kind", a.object.kind.String(), "key", a.object.key.String(), "owner kind", o.kind.String(), "owner", o.name, "owner UID", o.uid)
 	}
 	return a
@@ -207,26 +207,27 @@ func (c *Collector) collects(s *store.Schema) bool {
 	return s.Accessors.UID != nil && (c.opts.Ignore == nil || !c.opts.Ignore(s.KindName))
 }
 
-// verify has the graph catch up with the store when there are objects about which
-// nothing can be said before.
+// verify has the graph catch up with the store, now and then, when there are
+// objects about which nothing can be said before.
 func (r *collection) verify(ctx context.Context) {
+	ticker := time.NewTicker(r.opts.Interval)
+	defer ticker.Stop()
 	for ctx.Err() == nil {
 		r.mu.Lock()
-		unsure, changed := r.graph.unsure(), r.changed
+		unsure := r.graph.unsure()
 		r.mu.Unlock()
-		if len(unsure) == 0 || !r.catchUp(ctx) {
-			select {
-			case <-changed:
-			case <-ctx.Done():
-			}
-			continue
+		if len(unsure) > 0 && r.catchUp(ctx) {
+			r.update(func(g *gcGraph) { g.settle(unsure) })
 		}
-		r.update(func(g *gcGraph) { g.settle(unsure) })
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+		}
 	}
 }
 
 // catchUp waits until the graph holds what the store held when it was called. It
-// returns false where that can't be said: ask again after the next change.
+// returns false where that can't be said: ask again later.
 func (r *collection) catchUp(ctx context.Context) bool {
 	if !r.wait(ctx, r.knowsAll) {
 		return false

@@ -22,7 +22,8 @@ type gcFeed struct {
 	ended    bool   // the kind is not registered any more
 
 	// The feed's own.
-	from uint64 // where to resume; 0: begin with the present state
+	from  uint64 // where to resume; 0: begin with the present state
+	works bool   // the watch has got somewhere since it began
 }
 
 const maxFeedPause = 30 * time.Second
@@ -31,7 +32,7 @@ const maxFeedPause = 30 * time.Second
 func (f *gcFeed) follow(ctx context.Context) {
 	pause := f.run.opts.Interval
 	for {
-		before := f.from
+		f.works = false
 		err := f.watch(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -46,7 +47,7 @@ func (f *gcFeed) follow(ctx context.Context) {
 			f.from = 0
 			continue
 		}
-		if f.from != before {
+		if f.works {
 			pause = f.run.opts.Interval
 		}
 		f.run.opts.Logger.Error("the garbage collector's watch ended; it is tried again", "kind", f.schema.String(), "error", err, "after", pause)
@@ -108,7 +109,7 @@ func (f *gcFeed) event(g *gcGraph, ev store.Event[store.Object], seen map[string
 		g.addKind(f.schema.KindName)
 	}
 	if ev.Type == store.Synced || ev.Type == store.Bookmark || ev.Last && f.from != 0 {
-		f.from = ev.Revision
+		f.from, f.works = ev.Revision, true
 		f.revision = max(f.revision, ev.Revision)
 	}
 }

@@ -16,15 +16,17 @@ import (
 // A node is an object by its UID. It is real while the object is there, virtual
 // while all that is known of it is that somebody calls it his owner, and absent
 // once it is sure that no such object is there. UIDs are never used twice, so
-// absent is for ever, but for objects of a kind that was not registered. Nodes that are not real
-// go with their last dependent, so that the graph is bounded by the objects.
+// absent is for ever, but for objects of a kind that was not registered. Nodes
+// that are not real go with their last dependent, so that the graph is bounded by
+// the objects.
 //
 // kinds are those all of whose objects are in the graph. A reference to another
 // kind says nothing about its owner.
 type gcGraph struct {
 	nodes   map[string]*gcNode
 	kinds   map[store.KindName]bool
-	touched map[string]bool // to be looked at
+	touched map[string]bool  // to be looked at
+	open    map[*gcNode]bool // virtual, or orphaning and not settled: those that may be unsure
 }
 
 type gcState uint8
@@ -65,7 +67,7 @@ type gcOwner struct {
 }
 
 func newGraph() *gcGraph {
-	return &gcGraph{nodes: map[string]*gcNode{}, kinds: map[store.KindName]bool{}, touched: map[string]bool{}}
+	return &gcGraph{nodes: map[string]*gcNode{}, kinds: map[store.KindName]bool{}, touched: map[string]bool{}, open: map[*gcNode]bool{}}
 }
 
 // take returns the objects to look at since the last call, in an order of their
@@ -104,6 +106,7 @@ func (g *gcGraph) set(o gcObject) {
 	n.settled = n.settled && o.orphan
 	n.reported = n.reported && slices.Equal(old, o.owners)
 	n.gcObject, n.state = o, gcReal
+	g.mark(n)
 	for _, r := range o.owners {
 		if r.uid == "" {
 			continue
@@ -137,6 +140,7 @@ func (g *gcGraph) remove(uid string) {
 func (g *gcGraph) unreal(n *gcNode, state gcState) {
 	old := n.owners
 	n.gcObject, n.state, n.settled = gcObject{uid: n.uid}, state, false
+	g.mark(n)
 	g.unlink(n, old)
 	g.touchDependents(n)
 	g.forget(n)
@@ -159,6 +163,16 @@ func (g *gcGraph) unlink(n *gcNode, old []gcOwner) {
 func (g *gcGraph) forget(n *gcNode) {
 	if n.state != gcReal && len(n.dependents) == 0 {
 		delete(g.nodes, n.uid)
+		delete(g.open, n)
+	}
+}
+
+// mark keeps the node among the open ones, or not, as its state says.
+func (g *gcGraph) mark(n *gcNode) {
+	if n.state == gcVirtual || n.orphan && !n.settled {
+		g.open[n] = true
+	} else {
+		delete(g.open, n)
 	}
 }
 
@@ -167,6 +181,7 @@ func (g *gcGraph) node(uid string) *gcNode {
 	if n == nil {
 		n = &gcNode{gcObject: gcObject{uid: uid}}
 		g.nodes[uid] = n
+		g.mark(n)
 	}
 	return n
 }
@@ -208,9 +223,9 @@ func (g *gcGraph) ofKind(kind store.KindName) []string {
 // and objects that orphan their dependents.
 func (g *gcGraph) unsure() []string {
 	var uids []string
-	for uid, n := range g.nodes {
-		if n.orphan && !n.settled || n.state == gcVirtual && g.isNamed(n) {
-			uids = append(uids, uid)
+	for n := range g.open {
+		if n.state == gcReal || g.isNamed(n) {
+			uids = append(uids, n.uid)
 		}
 	}
 	return uids
@@ -236,9 +251,11 @@ func (g *gcGraph) settle(uids []string) {
 		case n == nil:
 		case n.state == gcVirtual:
 			n.state = gcAbsent
+			g.mark(n)
 			g.touchDependents(n)
 		case n.orphan:
 			n.settled = true
+			g.mark(n)
 			g.touch(n)
 		}
 	}
@@ -360,8 +377,9 @@ func places(n *gcNode, r gcOwner, owner *gcNode) bool {
 }
 
 // nothingLeft reports whether an object that is deleted in the foreground waits
-// for nothing any more: no dependent blocks it, or only those that wait for it
-// themselves, in a circle, so that one has to be the first.
+// for nothing any more: it has no dependent that lives, and none that blocks it,
+// or only those that wait for it themselves, in a circle, so that one has to be
+// the first.
 func (g *gcGraph) nothingLeft(n *gcNode) bool {
 	blocks := map[*gcNode][]*gcNode{} // whom a node in reach blocks
 	seen := map[*gcNode]bool{n: true}
@@ -369,11 +387,15 @@ func (g *gcGraph) nothingLeft(n *gcNode) bool {
 		at := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		for d := range at.dependents {
-			if d == at || !blocksOwner(d, at) {
+			switch named, blocks := refersTo(d, at); {
+			case d == at || !named:
 				continue
-			}
-			if !d.foreground {
-				return false // it will go, or be released, by itself
+			case !d.deleting:
+				return false // what becomes of it is decided before its owner goes
+			case !blocks:
+				continue
+			case !d.foreground:
+				return false // it will go by itself
 			}
 			blocks[d] = append(blocks[d], at)
 			if !seen[d] {
@@ -402,8 +424,13 @@ func allReach(n *gcNode, all map[*gcNode]bool, blocks map[*gcNode][]*gcNode) boo
 	return len(reached) == len(all)
 }
 
-func blocksOwner(d, owner *gcNode) bool {
-	return slices.ContainsFunc(d.owners, func(r gcOwner) bool {
-		return r.uid == owner.uid && r.blocks && places(d, r, owner)
-	})
+// refersTo reports whether d has a reference to the owner, in its place, and
+// whether one blocks the owner's deletion.
+func refersTo(d, owner *gcNode) (named, blocks bool) {
+	for _, r := range d.owners {
+		if r.uid == owner.uid && places(d, r, owner) {
+			named, blocks = true, blocks || r.blocks
+		}
+	}
+	return named, blocks
 }

@@ -133,10 +133,12 @@ func (s woodState) dependents(uid string) (ids []string) {
 	return ids
 }
 
+// blockers returns what an object waits for that is deleted in the foreground: those that
+// say that they block it, and those that live.
 func (s woodState) blockers(id string) (ids []string) {
 	for did, d := range s {
 		if did != id && slices.ContainsFunc(d.OwnerReferences, func(r store.OwnerReference) bool {
-			return r.UID == s[id].UID && r.BlockOwnerDeletion != nil && *r.BlockOwnerDeletion && isPlaced(did, r, id)
+			return r.UID == s[id].UID && isPlaced(did, r, id) && (d.DeletionTimestamp == nil || r.BlockOwnerDeletion != nil)
 		}) {
 			ids = append(ids, did)
 		}
@@ -194,17 +196,18 @@ func (s woodState) remove(id string) {
 func (s woodState) String() string {
 	var lines []string
 	for id, p := range s {
-		line := fmt.Sprintf("%s %.4s", id, p.UID)
+		var line strings.Builder
+		line.WriteString(fmt.Sprintf("%s %.4s", id, p.UID))
 		for _, r := range p.OwnerReferences {
-			line += fmt.Sprintf(" -> %s %s %.4s", r.Kind, r.Name, r.UID)
+			line.WriteString(fmt.Sprintf(" -> %s %s %.4s", r.Kind, r.Name, r.UID))
 			if r.BlockOwnerDeletion != nil {
-				line += "!"
+				line.WriteString("!")
 			}
 		}
 		if p.DeletionTimestamp != nil {
-			line += " deleting"
+			line.WriteString(" deleting")
 		}
-		lines = append(lines, line+" "+strings.Join(slices.Sorted(slices.Values(p.Finalizers)), ","))
+		lines = append(lines, line.String()+" "+strings.Join(slices.Sorted(slices.Values(p.Finalizers)), ","))
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n\t")
@@ -392,7 +395,7 @@ func (f *flakyStore) Watch(ctx context.Context, s *store.Schema, opts store.Watc
 			case n < 3 && opts.From != 0 && ev.Type != store.Bookmark:
 				yield(store.Event[store.Object]{}, store.ErrTooOld)
 				return
-			case n == 3:
+			case n == 3 && opts.From != 0:
 				yield(store.Event[store.Object]{}, errors.New("the network is down"))
 				return
 			}

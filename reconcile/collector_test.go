@@ -147,14 +147,15 @@ func (w *wood) expect(want ...string) {
 		must(w.T, err)
 		for p, err := range h.List(w.Context()) {
 			must(w.T, err)
-			text := s.Name + " " + store.KeyOf(p).String()
+			var text strings.Builder
+			text.WriteString(s.Name + " " + store.KeyOf(p).String())
 			for _, r := range p.OwnerReferences {
-				text += " -> " + r.Kind + " " + r.Name
+				text.WriteString(" -> " + r.Kind + " " + r.Name)
 			}
 			if p.DeletionTimestamp != nil {
-				text += " (deleting)"
+				text.WriteString(" (deleting)")
 			}
-			got = append(got, text)
+			got = append(got, text.String())
 		}
 	}
 	slices.Sort(want)

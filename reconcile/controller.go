@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -303,8 +304,6 @@ func (c *Controller[K]) needs() watch.Versions {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := make(watch.Versions, len(c.written))
-	for kind, rev := range c.written {
-		out[kind] = rev
-	}
+	maps.Copy(out, c.written)
 	return out
 }

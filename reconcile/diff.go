@@ -237,8 +237,8 @@ func hasHidden(t reflect.Type) bool {
 	if t.Kind() != reflect.Struct {
 		return false
 	}
-	for i := range t.NumField() {
-		if f := t.Field(i); !f.IsExported() && !f.Anonymous {
+	for f := range t.Fields() {
+		if !f.IsExported() && !f.Anonymous {
 			return true
 		}
 	}

@@ -129,7 +129,8 @@ func (r *readyList[K]) leave(e *entry[K]) {
 type tenants[K comparable] struct {
 	everyone tenant[K] // where keys have no tenants of their own
 	byName   map[string]*tenant[K]
-	free     []*tenant[K]
+	most     int          // names since the map was made
+	free     []*tenant[K] // a few, for tenants that come and go
 }
 
 type tenant[K comparable] struct {
@@ -152,15 +153,18 @@ func (t *tenants[K]) join(name string) *tenant[K] {
 }
 
 func (t *tenants[K]) add(name string) *tenant[K] {
-	n := &tenant[K]{}
+	var n *tenant[K]
 	if i := len(t.free); i > 0 {
 		n, t.free = t.free[i-1], t.free[:i-1]
+	} else {
+		n = new(tenant[K])
 	}
 	n.name = name
 	if t.byName == nil {
 		t.byName = map[string]*tenant[K]{}
 	}
 	t.byName[name] = n
+	t.most = max(t.most, len(t.byName))
 	return n
 }
 
@@ -177,5 +181,8 @@ func (t *tenants[K]) leave(n *tenant[K]) {
 	n.name = ""
 	if len(t.free) < spareMin {
 		t.free = append(t.free, n)
+	}
+	if len(t.byName) == 0 && t.most > spareMin {
+		t.byName, t.most = nil, 0 // a map does not shrink
 	}
 }

@@ -44,7 +44,7 @@ type RecorderOptions struct {
 	Burst  int
 	Refill time.Duration
 	// Memory bounds the number of events, of reasons and of objects that are
-	// remembered: about 500 B each. One that is forgotten begins anew. 0 means 4,096.
+	// remembered. One that is forgotten begins anew. 0 means 4,096.
 	Memory int
 	// Pending bounds the number of events that wait to be written; those beyond are
 	// dropped. 0 means 1,000.

@@ -18,7 +18,10 @@ func (f *follower[T]) relist(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if revision < f.revision {
+	switch {
+	case revision == 0:
+		return f.bad("a list without a revision")
+	case revision < f.revision:
 		return f.bad("a list of revision %d after revision %d", revision, f.revision)
 	}
 	fresh := f.contents.empty()
@@ -28,7 +31,7 @@ func (f *follower[T]) relist(ctx context.Context) error {
 			if err := f.checkObject(o); err != nil {
 				return fmt.Errorf("list: %w", err)
 			}
-			if o, err = f.transform(o); err != nil {
+			if o, err = f.admit(o); err != nil {
 				return err
 			}
 			items[n] = o
@@ -39,7 +42,7 @@ func (f *follower[T]) relist(ctx context.Context) error {
 	}
 	f.hear()
 	f.changes = f.changes[:0]
-	if f.isSynced {
+	if f.isSynced || f.sink != nil {
 		f.changes = f.differences(f.changes, items, fresh)
 	}
 	n := len(f.changes)
@@ -53,6 +56,7 @@ func (f *follower[T]) relist(ctx context.Context) error {
 		f.begin(items)
 	}
 	f.mu.Unlock()
+	f.drain(revision)
 	if f.opts.Hooks.Listed != nil {
 		f.opts.Hooks.Listed(len(items), n)
 	}
@@ -65,16 +69,20 @@ func (f *follower[T]) page(ctx context.Context) (items []T, revision uint64, err
 		ReadOptions: store.ReadOptions{AtLeast: f.revision}, Limit: f.opts.PageSize,
 		Namespace: f.opts.Namespace, Labels: f.opts.Labels, Fields: f.opts.Fields,
 	}
-	for {
+	for first := true; ; first = false {
 		p, err := f.src.Page(ctx, opts)
 		if err != nil {
 			return nil, 0, err
 		}
-		if revision == 0 {
-			revision, items = p.Revision, p.Items
-		} else if items = append(items, p.Items...); p.Revision != revision {
+		switch {
+		case !first && p.Revision != revision:
 			return nil, 0, f.bad("a list whose pages are of the revisions %d and %d", revision, p.Revision)
+		case first && f.direct != nil: // it is nobody else's
+			items = p.Items
+		default:
+			items = append(items, p.Items...)
 		}
+		revision = p.Revision
 		if p.Continue == "" {
 			return items, revision, nil
 		}
@@ -128,18 +136,18 @@ func (f *follower[T]) commit(events []store.Event[T]) error {
 			return err
 		}
 	}
-	if f.opts.Transform != nil {
-		for n := range events {
-			o, err := f.transform(events[n].Object)
-			if err != nil {
-				return err
-			}
-			events[n].Object = o
+	for n := range events {
+		if f.direct != nil {
+			break
 		}
+		o, err := f.admit(events[n].Object)
+		if err != nil {
+			return err
+		}
+		events[n].Object = o
 	}
 	f.moved = true
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.changes = f.changes[:0]
 	revision := events[len(events)-1].Revision
 	f.read.Lock()
@@ -149,8 +157,17 @@ func (f *follower[T]) commit(events []store.Event[T]) error {
 	f.contents.revision = revision
 	f.read.Unlock()
 	f.publish(revision)
+	f.mu.Unlock()
+	f.drain(revision)
 	clear(f.changes)
 	return nil
+}
+
+// drain tells the sink.
+func (f *follower[T]) drain(revision uint64) {
+	if f.sink != nil {
+		f.sink(f.changes, revision)
+	}
 }
 
 // apply changes the contents by one event, and appends what handlers are told.
@@ -180,23 +197,26 @@ func (f *follower[T]) publish(revision uint64) {
 	f.reach()
 }
 
-// transform applies Options.Transform.
-func (f *follower[T]) transform(o T) (out T, err error) {
-	if f.opts.Transform == nil {
-		return o, nil
-	}
-	key := store.KeyOf(o)
+// admit returns the object as it is kept: transformed, and tried with the index
+// functions, which must not panic later, in the midst of a change.
+func (f *follower[T]) admit(o T) (out T, err error) {
+	key, what := store.KeyOf(o), "an index function"
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("watch: the transform of %s panicked: %v", key, r)
+			err = fmt.Errorf("watch: %s panicked on %s: %v", what, key, r)
 		}
 	}()
-	out = f.opts.Transform(o)
-	switch {
-	case isNil(out):
-		return o, fmt.Errorf("watch: the transform of %s returned nil: return the object to keep it as it is", key)
-	case store.KeyOf(out) != key:
-		return o, fmt.Errorf("watch: the transform of %s made it %s: the key must stay", key, store.KeyOf(out))
+	if f.opts.Transform != nil {
+		what = "the transform"
+		out = f.opts.Transform(o)
+		switch {
+		case isNil(out):
+			return o, fmt.Errorf("watch: the transform of %s returned nil: return the object to keep it as it is", key)
+		case store.KeyOf(out) != key:
+			return o, fmt.Errorf("watch: the transform of %s made it %s: the key must stay", key, store.KeyOf(out))
+		}
+		o, what = out, "an index function"
 	}
-	return out, nil
+	f.contents.try(o)
+	return o, nil
 }

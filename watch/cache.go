@@ -23,14 +23,24 @@ type Cache struct {
 	st   store.Store
 	opts CacheOptions
 
-	stopped chan struct{}
 	running sync.WaitGroup
 
 	mu      sync.Mutex
 	ctx     context.Context // of Run, while informers can be started
 	phase   phase
-	typed   map[*store.Schema]shared
-	untyped map[*store.Schema]*Informer[store.Object]
+	members map[memberKey]*member
+}
+
+// memberKey names an informer of a cache.
+type memberKey struct {
+	schema  *store.Schema
+	untyped bool
+}
+
+// member is an informer of a cache.
+type member struct {
+	shared
+	cancel context.CancelFunc // ends its Run; nil: it was not started
 }
 
 // phase is how far a cache's Run has got.
@@ -57,6 +67,7 @@ type CacheOptions struct {
 type shared interface {
 	Run(context.Context) error
 	WaitFor(context.Context, uint64) error
+	Stopped() <-chan struct{}
 	reader() (r reader, synced bool)
 	end()
 }
@@ -64,8 +75,7 @@ type shared interface {
 // NewCache returns a cache of the store's kinds. It starts nothing: Run does.
 func NewCache(st store.Store, opts CacheOptions) *Cache {
 	return &Cache{
-		st: st, opts: opts, stopped: make(chan struct{}),
-		typed: map[*store.Schema]shared{}, untyped: map[*store.Schema]*Informer[store.Object]{},
+		st: st, opts: opts, members: map[memberKey]*member{},
 	}
 }
 
@@ -82,13 +92,7 @@ func For[T store.Copier[T]](c *Cache, h *store.Handle[T]) *Informer[T] {
 			h = mine
 		}
 	}
-	if i, ok := c.typed[h.Schema()].(*Informer[T]); ok {
-		return i
-	}
-	i := New(Source[T](h), options[T](c.opts))
-	c.typed[h.Schema()] = i
-	c.start(i)
-	return i
+	return informerOf(c, memberKey{h.Schema(), false}, func() *Informer[T] { return New(h, options[T](c.opts)) })
 }
 
 // UntypedFor returns the cache's informer of a kind that is known at run time
@@ -96,13 +100,46 @@ func For[T store.Copier[T]](c *Cache, h *store.Handle[T]) *Informer[T] {
 func UntypedFor(c *Cache, s *store.Schema) *Informer[store.Object] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if i := c.untyped[s]; i != nil {
-		return i
+	return informerOf(c, memberKey{s, true}, func() *Informer[store.Object] {
+		return New(Untyped(c.st, s), options[store.Object](c.opts))
+	})
+}
+
+// informerOf returns the cache's informer of that key, made and started if it is the
+// first time that it is asked for. The mutex is held.
+func informerOf[T store.Object](c *Cache, key memberKey, make func() *Informer[T]) *Informer[T] {
+	if m := c.members[key]; m != nil {
+		return m.shared.(*Informer[T])
 	}
-	i := New(Untyped(c.st, s), options[store.Object](c.opts))
-	c.untyped[s] = i
-	c.start(i)
+	i := make()
+	m := &member{shared: i}
+	c.members[key] = m
+	c.start(m)
 	return i
+}
+
+// Drop ends the cache's informers of a kind and forgets them, once what they do at
+// the moment is over: for a kind that is no longer registered, or needed. Handlers
+// get no more calls. Whoever asks for the kind afterwards gets a new informer. It
+// must not be called from within a handler of theirs.
+func (c *Cache) Drop(s *store.Schema) {
+	c.mu.Lock()
+	var dropped []*member
+	for _, key := range []memberKey{{s, false}, {s, true}} {
+		if m := c.members[key]; m != nil {
+			dropped = append(dropped, m)
+			delete(c.members, key)
+		}
+	}
+	c.mu.Unlock()
+	for _, m := range dropped {
+		if m.cancel == nil {
+			m.end()
+			continue
+		}
+		m.cancel()
+		<-m.Stopped()
+	}
 }
 
 func options[T store.Object](o CacheOptions) Options[T] {
@@ -122,11 +159,8 @@ func (c *Cache) Run(ctx context.Context) error {
 		return ErrStarted
 	}
 	c.phase, c.ctx = running, ctx
-	for _, i := range c.typed {
-		c.start(i)
-	}
-	for _, i := range c.untyped {
-		c.start(i)
+	for _, m := range c.members {
+		c.start(m)
 	}
 	c.mu.Unlock()
 
@@ -135,18 +169,21 @@ func (c *Cache) Run(ctx context.Context) error {
 	c.phase, c.ctx = over, nil
 	c.mu.Unlock()
 	c.running.Wait()
-	close(c.stopped)
 	return nil
 }
 
-// start runs the informer as far as the cache does; the mutex is held.
-func (c *Cache) start(i shared) {
+// start runs the informer if the cache runs; the mutex is held.
+func (c *Cache) start(m *member) {
 	switch c.phase {
 	case running:
-		ctx := c.ctx
-		c.running.Go(func() { i.Run(ctx) }) // it was not started before: no error
+		var ctx context.Context
+		ctx, m.cancel = context.WithCancel(c.ctx)
+		c.running.Go(func() {
+			defer m.cancel()
+			m.Run(ctx) // it was not started before: no error
+		})
 	case over:
-		i.end()
+		m.end()
 	}
 }
 
@@ -155,11 +192,8 @@ func (c *Cache) start(i shared) {
 func (c *Cache) WaitForSync(ctx context.Context) error {
 	c.mu.Lock()
 	var all []shared
-	for _, i := range c.typed {
-		all = append(all, i)
-	}
-	for _, i := range c.untyped {
-		all = append(all, i)
+	for _, m := range c.members {
+		all = append(all, m.shared)
 	}
 	c.mu.Unlock()
 	for _, i := range all {

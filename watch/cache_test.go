@@ -78,3 +78,37 @@ func TestViewWithoutInformer(t *testing.T) {
 		}
 	})
 }
+
+func TestCacheDrop(t *testing.T) {
+	eachMode(t, func(t *testing.T, wrap func(store.Store) store.Store) {
+		synctest.Test(t, func(t *testing.T) {
+			st := wrap(open(t))
+			notes := register(t, st)
+			c := watch.NewCache(st, watch.CacheOptions{})
+			watch.UntypedFor(c, notes.Schema())
+			c.Drop(notes.Schema()) // before Run
+			i := watch.For(c, notes)
+			var told diary
+			reg := i.Handle(told.handler())
+			stop := run(t, c.Run)
+			synctest.Wait()
+			c.Drop(notes.Schema())
+			if !closed(reg.Done()) || !closed(i.Stopped()) {
+				t.Error("dropped, and not over")
+			}
+			if again := watch.For(c, notes); again == i {
+				t.Error("the dropped informer was given again")
+			} else if err := again.WaitFor(t.Context(), 0); err != nil {
+				t.Error(err)
+			}
+			c.Drop(notes.Schema())
+			stop()
+			late := watch.For(c, notes)
+			if err := late.WaitFor(t.Context(), 0); !errors.Is(err, watch.ErrStopped) {
+				t.Errorf("asked for after Run: %v, want ErrStopped", err)
+			}
+			c.Drop(notes.Schema())
+			c.Drop(notes.Schema())
+		})
+	})
+}

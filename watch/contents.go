@@ -170,6 +170,17 @@ func (c *contents[T]) find(x *index[T], value string) *posting {
 	return p
 }
 
+// try calls the index functions.
+func (c *contents[T]) try(o T) {
+	for i := range c.indexes {
+		if x := &c.indexes[i]; x.One != nil {
+			x.One(o)
+		} else {
+			x.Many(o)
+		}
+	}
+}
+
 // distinct yields each of the values once; there are few.
 func distinct(values []string) iter.Seq[string] {
 	return func(yield func(string) bool) {

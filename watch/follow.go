@@ -17,13 +17,12 @@ import (
 // Run.
 type follower[T store.Object] struct {
 	*Informer[T]
-	pause     *backoff.ExponentialBackOff
-	list      bool             // the next attempt begins with a list
-	listedAt  time.Time        // when the last list succeeded
-	pending   []store.Event[T] // of a transaction that is not complete
-	moved     bool             // the present watch has told something new
-	changes   []change[T]      // reused
-	lastHeard time.Time
+	pause    *backoff.ExponentialBackOff
+	list     bool             // the next attempt begins with a list
+	listedAt time.Time        // when the last list succeeded
+	pending  []store.Event[T] // of a transaction that is not complete
+	moved    bool             // the present watch has told something new
+	changes  []change[T]      // reused
 }
 
 // follow lists and watches until the context ends.
@@ -64,7 +63,7 @@ func (f *follower[T]) attempt(ctx context.Context) error {
 var errRelist = errors.New("watch: time to list again")
 
 // errStalled ends a watch that says nothing.
-var errStalled = errors.New("the source has said nothing for longer than Stalled")
+var errStalled = errors.New("watch: the source has said nothing for longer than Stalled")
 
 // errEnded stands for a watch that ended without an error.
 var errEnded = errors.New("the watch ended")
@@ -199,14 +198,14 @@ func (f *follower[T]) bookmark(ev store.Event[T]) error {
 		return f.bad("a bookmark of revision %d after revision %d", ev.Revision, f.revision)
 	}
 	f.moved = true
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.err = nil
 	f.read.Lock()
 	f.contents.revision = ev.Revision
 	f.read.Unlock()
-	f.revision = ev.Revision
-	f.reach()
+	f.changes = f.changes[:0]
+	f.mu.Lock()
+	f.publish(ev.Revision)
+	f.mu.Unlock()
+	f.drain(ev.Revision)
 	return nil
 }
 

@@ -126,6 +126,7 @@ func (s *subscriber[T]) remove() {
 		if !s.busy {
 			close(s.reg.done)
 		}
+		i.settle()
 	}
 	i.mu.Unlock()
 	<-s.reg.done

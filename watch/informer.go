@@ -28,6 +28,9 @@ type Informer[T store.Object] struct {
 	uid    func(T) string // nil: nobody knows
 	schema *store.Schema  // nil: the source is of no kind
 	direct store.Store    // where reads go, nil: to the contents
+	// sink is told of every step, in the goroutine of Run and without a lock: the
+	// first time with all objects as added; nil: nobody.
+	sink func(changes []change[T], revision uint64)
 
 	synced  chan struct{}
 	stopped chan struct{}
@@ -63,9 +66,9 @@ func New[T store.Object](src Source[T], opts Options[T]) *Informer[T] {
 		synced: make(chan struct{}), stopped: make(chan struct{}), base: time.Now(),
 		subscribers: map[*subscriber[T]]struct{}{}, idle: map[*subscriber[T]]struct{}{},
 	}
-	if h, ok := src.(home); ok {
-		i.schema = h.Schema()
-		if st, ok := h.Store().(store.Snapshotter); ok && opts.Transform == nil {
+	i.schema = schemaOf(src)
+	if h, ok := src.(stored); ok && opts.Transform == nil {
+		if st, ok := h.Store().(store.Snapshotter); ok {
 			i.direct = st
 		}
 	}
@@ -121,9 +124,14 @@ func (i *Informer[T]) Run(ctx context.Context) error {
 	return nil
 }
 
-// end has the handlers end, and waits for them.
+// end has the handlers end, and waits for them. An informer that was never run
+// may be ended, too; a second end does nothing.
 func (i *Informer[T]) end() {
 	i.mu.Lock()
+	if i.ending {
+		i.mu.Unlock()
+		return
+	}
 	i.started, i.ending = true, true
 	for s := range i.subscribers {
 		s.ended.Store(true)

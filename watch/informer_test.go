@@ -21,7 +21,7 @@ func TestInformer(t *testing.T) {
 			ok(notes.Create(ctx, newNote("x", "b", "1", "ann")))
 			ok(notes.Create(ctx, newNote("x", "a", "1", "bob")))
 
-			i := watch.New[*note](notes, watch.Options[*note]{})
+			i := watch.New(notes, watch.Options[*note]{})
 			var early, late diary
 			reg := i.Handle(early.handler())
 			synctest.Wait()
@@ -77,7 +77,7 @@ func TestRunEnds(t *testing.T) {
 	eachMode(t, func(t *testing.T, wrap func(store.Store) store.Store) {
 		synctest.Test(t, func(t *testing.T) {
 			notes := register(t, wrap(open(t)))
-			i := watch.New[*note](notes, watch.Options[*note]{})
+			i := watch.New(notes, watch.Options[*note]{})
 			var d diary
 			h := d.handler()
 			h.Resync = time.Minute
@@ -107,9 +107,9 @@ func TestRunEnds(t *testing.T) {
 	})
 }
 
-func expect(t *testing.T, got, want string) {
+func expect[V comparable](t *testing.T, got, want V) {
 	t.Helper()
 	if got != want {
-		t.Errorf("got  %q\nwant %q", got, want)
+		t.Errorf("got  %#v\nwant %#v", got, want)
 	}
 }

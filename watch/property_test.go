@@ -21,7 +21,7 @@ import (
 
 var (
 	seedFlag  = flag.Uint64("seed", 0, "repeat one run of the property tests; 0: new ones")
-	runsFlag  = flag.Int("runs", 10, "how many runs of each property test")
+	runsFlag  = flag.Int("runs", 6, "how many runs of each property test")
 	everyKind = watchtest.Faults{
 		List: 0.2, Disconnect: 0.05, Compact: 0.02, Delay: 0.1, MaxDelay: 3 * time.Second,
 		Duplicate: 0.1, Reorder: 0.05, Garbage: 0.03,
@@ -69,9 +69,8 @@ func TestCacheEqualsStore(t *testing.T) {
 			eachSeed(t, func(t *testing.T, seed uint64) {
 				st := open(t)
 				notes := register(t, st)
-				src := watchtest.New[*note](notes, watchtest.Options{Seed: seed, Faults: test.faults})
-				test.options.Indexes = notes.Schema().Indexes
-				i := watch.New[*note](src, test.options)
+				src := watchtest.New(notes, watchtest.Options{Seed: seed, Faults: test.faults})
+				i := watch.New(src, test.options)
 				checkFollows(t, seed, st, notes, i, src.Heal)
 			})
 		})
@@ -92,10 +91,10 @@ func TestDirectEqualsStore(t *testing.T) {
 	eachSeed(t, func(t *testing.T, seed uint64) {
 		st := open(t)
 		notes := register(t, st)
-		src := watchtest.New[*note](notes, watchtest.Options{Seed: seed, Faults: watchtest.Faults{
+		src := watchtest.New(notes, watchtest.Options{Seed: seed, Faults: watchtest.Faults{
 			List: 0.2, Disconnect: 0.05, Compact: 0.05, Delay: 0.2, MaxDelay: 10 * time.Second,
 		}})
-		i := watch.New[*note](faultyHandle{src, notes}, watch.Options[*note]{})
+		i := watch.New(faultyHandle{src, notes}, watch.Options[*note]{})
 		checkFollows(t, seed, st, notes, i, src.Heal)
 	})
 }

@@ -80,9 +80,21 @@ func first[O any](opts []O) O {
 	panic("watch: more than one options value given to one call: set the fields of one")
 }
 
-// home is the place of a source that reads a kind of a store: *store.Handle and
+// kinded is a source of a kind, whose indexes and accessors an informer then
+// uses. The schema may be nil.
+type kinded interface{ Schema() *store.Schema }
+
+// stored is a source that reads a kind of a store as it is: a *store.Handle, and
 // what Untyped returns.
-type home interface {
+type stored interface {
+	kinded
 	Store() store.Store
-	Schema() *store.Schema
+}
+
+// schemaOf returns the kind of a source, or nil.
+func schemaOf(src any) *store.Schema {
+	if k, ok := src.(kinded); ok {
+		return k.Schema()
+	}
+	return nil
 }

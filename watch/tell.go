@@ -31,6 +31,12 @@ func (i *Informer[T]) tell(changes []change[T]) {
 // rest takes note that the subscriber has had everything. The mutex is held.
 func (i *Informer[T]) rest(s *subscriber[T]) {
 	i.idle[s] = struct{}{}
+	i.settle()
+}
+
+// settle forgets the journal once every handler has had everything. The mutex is
+// held.
+func (i *Informer[T]) settle() {
 	if len(i.idle) == len(i.subscribers) {
 		i.journal.reset()
 	}

@@ -56,12 +56,11 @@ func (c *Cache) View(ctx context.Context, atLeast Versions) (store.Snapshot, err
 func (c *Cache) readers() map[*store.Schema]shared {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := make(map[*store.Schema]shared, len(c.typed)+len(c.untyped))
-	for schema, i := range c.untyped {
-		out[schema] = i
-	}
-	for schema, i := range c.typed {
-		out[schema] = i
+	out := make(map[*store.Schema]shared, len(c.members))
+	for key, m := range c.members {
+		if !key.untyped || out[key.schema] == nil {
+			out[key.schema] = m.shared
+		}
 	}
 	return out
 }

@@ -36,7 +36,7 @@ func main() {
 	informer := watch.New(ships, watch.Options[*Ship]{})
 	arrived, sunk := make(chan struct{}), make(chan struct{})
 	registration := informer.Handle(watch.Handler[*Ship]{
-		Add:    func(s *Ship, initial bool) { fmt.Printf("%s is in %s (initial: %t)\n", s.Name, s.Port, initial) },
+		Add: func(s *Ship, initial bool) { fmt.Printf("%s is in %s (initial: %t)\n", s.Name, s.Port, initial) },
 		Update: func(old, new *Ship) {
 			fmt.Printf("%s went from %s to %s\n", new.Name, old.Port, new.Port)
 			close(arrived)

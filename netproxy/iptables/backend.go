@@ -67,13 +67,13 @@ func (b *Backend) Sync(ctx context.Context, changes []netproxy.Change) error {
 	}
 	text := b.rules.AppendDiff(nil)
 	if len(text) == 0 {
-		clear(b.suspects)
+		b.suspects = kernel.Emptied(b.suspects)
 		return refused
 	}
 	err := b.programs.apply(ctx, text)
 	switch {
 	case err == nil:
-		clear(b.suspects)
+		b.suspects = kernel.Emptied(b.suspects)
 		return refused
 	case errors.Is(err, netproxy.ErrRefused):
 		return errors.Join(refused, b.isolate(ctx, err, text))
@@ -135,7 +135,7 @@ func (b *Backend) push(ctx context.Context) (text []byte, chains int, err error)
 	}
 	b.known = true
 	b.rules.AppendDiff(nil) // from here on, diffs start from what there is now
-	clear(b.suspects)
+	b.suspects = kernel.Emptied(b.suspects)
 	return text, chains, nil
 }
 
@@ -227,7 +227,8 @@ func (b *Backend) search() kernel.Rules {
 	}}
 }
 
-// serviceOf returns the service that a line of rule text belongs to, or nil.
+// serviceOf returns the service that a line of rule text belongs to, or nil: by
+// the name of its chain, or by its comment.
 func (rs *RuleSet) serviceOf(line string) *service {
 	for w := range strings.FieldsSeq(line) {
 		for _, prefix := range kindPrefix {
@@ -238,5 +239,9 @@ func (rs *RuleSet) serviceOf(line string) *service {
 			}
 		}
 	}
-	return nil
+	_, comment, _ := strings.Cut(line, `--comment "`)
+	comment, _, _ = strings.Cut(comment, `"`)
+	namespace, rest, _ := strings.Cut(comment, "/")
+	name, port, _ := strings.Cut(rest, ":")
+	return rs.routes[netproxy.PortName{Namespace: namespace, Name: name, Port: port}]
 }

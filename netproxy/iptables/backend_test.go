@@ -8,8 +8,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -188,6 +191,85 @@ func TestRefused(t *testing.T) {
 	})
 }
 
+// TestHalfRefused refuses a rule in the second table, when the first one has been
+// committed. Nothing of the service may stay in either.
+func TestHalfRefused(t *testing.T) {
+	eachVariant(t, func(t *testing.T, variant string, h *lab.Host) {
+		program := t.TempDir() + "/restore"
+		script := `#!/bin/sh
+in=$(cat)
+line=$(printf '%s\n' "$in" | grep -n -e '-d 198.51.100.9/32 .* -j DROP' | head -1 | cut -d: -f1)
+if [ -n "$line" ]; then
+	printf '%s\n' "$in" | sed '/^COMMIT/q' | iptables-` + variant + `-restore "$@" || exit
+	echo "iptables-restore: line $line failed" >&2
+	exit 1
+fi
+printf '%s\n' "$in" | exec iptables-` + variant + `-restore "$@"
+`
+		if err := os.WriteFile(program, []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		b, tr := newBackend(t, iptables.Options{Variant: variant, RestoreProgram: program, LockSeconds: 30})
+		set(t, tr, "web", 30, "10.244.0.1")
+		crowd{endpoints: []int{1, 2}}.set(t, tr) // on another node
+		err := tr.SetService(netproxy.Service{
+			Namespace: "shop", Name: "crowd", ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.20")},
+			ExternalIPs: []netip.Addr{netip.MustParseAddr("198.51.100.9")}, ExternalPolicy: netproxy.Local,
+			Ports: []netproxy.ServicePort{{Port: 80}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Do(func() { err = b.Sync(context.Background(), tr.Changes()) })
+		se, ok := errors.AsType[*netproxy.ServiceError](err)
+		if !ok || se.Service.Name != "crowd" || !netproxy.OnlyServices(err) || !strings.Contains(se.Rule, "198.51.100.9") {
+			t.Errorf("error = %v, want a ServiceError for crowd alone that names the rule", err)
+		}
+		saved, _ := h.Command("iptables-" + variant + "-save")
+		if !strings.Contains(saved, "10.244.0.1:8080") || strings.Contains(saved, "10.96.0.20") || strings.Contains(saved, "198.51.100.9") || strings.Contains(saved, "10.0.0.1:8080") {
+			t.Errorf("the rules are\n%s", saved)
+		}
+	})
+}
+
+// TestNoSCTP uses an iptables-restore that has no match for SCTP, as on a kernel
+// without it. The service that needs it is left out, with an error that says so;
+// that includes the rule that leads to it, which is in a chain with others.
+func TestNoSCTP(t *testing.T) {
+	eachVariant(t, func(t *testing.T, variant string, h *lab.Host) {
+		program := t.TempDir() + "/restore"
+		script := `#!/bin/sh
+in=$(cat)
+line=$(printf '%s\n' "$in" | grep -n -e '-m sctp' | head -1 | cut -d: -f1)
+if [ -n "$line" ]; then
+	printf "iptables-restore: Couldn't load match \140sctp':No such file or directory\n\nError occurred at line: %s\n" $line >&2
+	exit 2
+fi
+printf '%s\n' "$in" | exec iptables-` + variant + `-restore "$@"
+`
+		if err := os.WriteFile(program, []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		b, tr := newBackend(t, iptables.Options{Variant: variant, RestoreProgram: program, LockSeconds: 30})
+		set(t, tr, "web", 30, "10.244.0.1")
+		crowd{endpoints: []int{1, 2}, protocol: netproxy.SCTP}.set(t, tr)
+		empty := crowd{protocol: netproxy.SCTP}
+		var err error
+		for _, want := range []string{"with endpoints", "without endpoints"} {
+			h.Do(func() { err = b.Sync(context.Background(), tr.Changes()) })
+			se, ok := errors.AsType[*netproxy.ServiceError](err)
+			if !ok || se.Service.Name != "crowd" || !netproxy.OnlyServices(err) || !strings.Contains(err.Error(), "sctp") {
+				t.Errorf("%s: error = %v, want a ServiceError for crowd alone that names sctp", want, err)
+			}
+			saved, _ := h.Command("iptables-" + variant + "-save")
+			if !strings.Contains(saved, "10.244.0.1:8080") || strings.Contains(saved, "sctp") {
+				t.Errorf("%s: the rules are\n%s", want, saved)
+			}
+			empty.set(t, tr)
+		}
+	})
+}
+
 // TestLocked holds the lock that iptables-legacy takes.
 func TestLocked(t *testing.T) {
 	lab.Need(t, "iptables-legacy-restore")
@@ -239,7 +321,7 @@ func TestNoPermission(t *testing.T) {
 	}
 }
 
-// TestManyEndpoints gives one service 10,000 endpoints.
+// TestManyEndpoints gives one service 10,000 endpoints, and changes one.
 func TestManyEndpoints(t *testing.T) {
 	lab.Need(t, "iptables-legacy-restore")
 	h := lab.Single(t)
@@ -248,17 +330,59 @@ func TestManyEndpoints(t *testing.T) {
 	for i := range 10000 {
 		eps = append(eps, netip.AddrFrom4([4]byte{10, 244, byte(i >> 8), byte(i)}).String())
 	}
-	set(t, tr, "web", 10, eps...)
-	var err error
-	repaired := 0
-	h.Do(func() {
-		if err = b.Sync(context.Background(), tr.Changes()); err == nil {
-			repaired, err = b.Resync(context.Background())
+	for _, first := range []string{eps[0], "10.245.0.1"} {
+		eps[0] = first
+		set(t, tr, "web", 10, eps...)
+		var err error
+		repaired := 0
+		h.Do(func() {
+			if err = b.Sync(context.Background(), tr.Changes()); err == nil {
+				repaired, err = b.Resync(context.Background())
+			}
+		})
+		if err != nil || repaired != 0 {
+			t.Errorf("%d repaired (%v)", repaired, err)
+		}
+	}
+}
+
+// TestKernelSpread sends packets to a service with 100 endpoints, and expects that
+// the kernel's counters are as a fair choice would have them.
+func TestKernelSpread(t *testing.T) {
+	eachVariant(t, func(t *testing.T, variant string, h *lab.Host) {
+		const endpoints, packets = 100, 3000
+		h.IP("route add 10.0.0.0/8 dev lo")
+		b, tr := newBackend(t, iptables.Options{Variant: variant, LockSeconds: 30})
+		crowd{endpoints: spread(rand.New(rand.NewPCG(1, 1)), endpoints), protocol: netproxy.UDP}.set(t, tr)
+		var err error
+		h.Do(func() { err = b.Sync(context.Background(), tr.Changes()) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range packets {
+			src := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(20000+i))
+			if err := h.SendUDP(src, netip.MustParseAddrPort("10.96.0.10:80")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		saved, err := h.Command("iptables-"+variant+"-save", "-c", "-t", "nat")
+		if err != nil {
+			t.Fatal(err, saved)
+		}
+		sum, square, rules := 0, 0.0, 0
+		for _, m := range regexp.MustCompile(`(?m)^\[(\d+):\d+\] .* -j DNAT`).FindAllStringSubmatch(saved, -1) {
+			n, _ := strconv.Atoi(m[1])
+			rules++
+			sum += n
+			expected := float64(packets) / endpoints
+			square += (float64(n) - expected) * (float64(n) - expected) / expected
+		}
+		t.Logf("%d packets, chi square %.1f", sum, square)
+		// With 99 degrees of freedom, a fair choice exceeds 200 once in 100 million times.
+		if rules != endpoints || sum != packets || square > 200 {
+			t.Errorf("%d rules chose for %d packets, chi square %.1f; want %d, %d, at most 200", rules, sum, square, endpoints, packets)
 		}
 	})
-	if err != nil || repaired != 0 {
-		t.Errorf("%d repaired (%v)", repaired, err)
-	}
 }
 
 // TestLongNames uses the longest names there can be: longer than a comment.

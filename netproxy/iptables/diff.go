@@ -4,7 +4,6 @@ package iptables
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/slipway-dev/slipway/netproxy/trace"
@@ -48,7 +47,7 @@ func (d *differ) chains() {
 		if !ours(c.Name) {
 			continue
 		}
-		if old := d.have.Chain(c.Name); old != nil && slices.EqualFunc(old.Rules, c.Rules, (*trace.Rule).Same) {
+		if old := d.have.Chain(c.Name); old.Same(c) {
 			continue
 		}
 		d.count++

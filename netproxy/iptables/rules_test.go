@@ -4,387 +4,49 @@ package iptables_test
 
 import (
 	"flag"
-	"fmt"
-	"maps"
-	"math"
 	"net/netip"
 	"os"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/slipway-dev/slipway/netproxy"
+	"github.com/slipway-dev/slipway/netproxy/internal/lab/labtest"
 	"github.com/slipway-dev/slipway/netproxy/iptables"
 	"github.com/slipway-dev/slipway/netproxy/trace"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// world is the addresses of one family.
-type world struct {
-	family             netproxy.Family
-	pods               netip.Prefix
-	vip, ext, lb, node netip.Addr
-	client, friend     netip.Addr // outside; friend is in the source range
-	friends            netip.Prefix
-	eps                [3]netip.Addr // the first is on our node
-}
-
-func worlds() []world {
-	a := netip.MustParseAddr
-	p := netip.MustParsePrefix
-	return []world{
-		{netproxy.IPv4, p("10.244.0.0/16"), a("10.96.0.10"), a("198.51.100.7"), a("203.0.113.5"), a("192.168.1.1"), a("192.168.1.77"), a("172.16.3.4"), p("172.16.0.0/12"),
-			[3]netip.Addr{a("10.244.1.11"), a("10.244.2.11"), a("10.244.3.11")}},
-		{netproxy.IPv6, p("fd44::/16"), a("fd96::10"), a("2001:db8::7"), a("2001:db8:1::5"), a("fd50::1"), a("fd50::77"), a("2001:db8:9::4"), p("2001:db8:9::/48"),
-			[3]netip.Addr{a("fd44:1::11"), a("fd44:2::11"), a("fd44:3::11")}},
-	}
-}
-
-// want is what is expected of a packet.
-type want struct {
-	verdict trace.Verdict
-	to      []int // the endpoints that are equally probable; nil: no translation
-	masq    bool
-}
-
-// features are the services and packets of the table test. A service is made by
-// changing web: TCP port 80, node port 30080, with an external IP, a load
-// balancer and the three endpoints.
-func features() []struct {
-	name   string
-	config func(*netproxy.Config)
-	change func(w world, s *netproxy.Service, eps []netproxy.Endpoint)
-	want   map[string]want
-} {
-	all := []int{0, 1, 2}
-	served := want{to: all, masq: true}
-	return []struct {
-		name   string
-		config func(*netproxy.Config)
-		change func(w world, s *netproxy.Service, eps []netproxy.Endpoint)
-		want   map[string]want
-	}{
-		{
-			name: "plain",
-			want: map[string]want{
-				"client>vip": served, "client>nodeport": served, "client>ext": served, "client>lb": served,
-				"pod>vip": {to: all}, "node>vip": served, "pod>nodeport": served, "node>nodeport": served,
-				"client>loopback": {}, "client>other": {}, "client>vip:81": {},
-			},
-		}, {
-			name:   "no endpoints",
-			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) { setAll(eps, netproxy.NotReady) },
-			want: map[string]want{
-				"client>vip": {verdict: trace.Reject}, "pod>vip": {verdict: trace.Reject}, "node>vip": {verdict: trace.Reject},
-				"client>nodeport": {verdict: trace.Reject}, "client>ext": {verdict: trace.Reject}, "client>lb": {verdict: trace.Reject},
-			},
-		}, {
-			name:   "terminating endpoints answer when no other does",
-			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) { setAll(eps, netproxy.ServingTerminating) },
-			want:   map[string]want{"client>vip": served, "client>nodeport": served},
-		}, {
-			name: "terminating endpoints stand back",
-			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) {
-				eps[1].State = netproxy.ServingTerminating
-				eps[2].State = netproxy.Terminating
-			},
-			want: map[string]want{"client>vip": {to: []int{0}, masq: true}},
-		}, {
-			name:   "external policy Local",
-			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) { s.ExternalPolicy = netproxy.Local },
-			want: map[string]want{
-				"client>vip": served, "client>nodeport": {to: []int{0}}, "client>ext": {to: []int{0}}, "client>lb": {to: []int{0}},
-				"pod>nodeport": {to: all}, "pod>lb": {to: all}, "node>lb": served, "node>nodeport": served,
-			},
-		}, {
-			name: "external policy Local without a local endpoint",
-			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) {
-				s.ExternalPolicy = netproxy.Local
-				eps[0].State = netproxy.NotReady
-			},
-			want: map[string]want{
-				"client>vip": {to: []int{1, 2}, masq: true}, "client>nodeport": {verdict: trace.Drop}, "client>lb": {verdict: trace.Drop},
-				"pod>lb": {to: []int{1, 2}}, "node>nodeport": {to: []int{1, 2}, masq: true},
-			},
-		}, {
-			name: "external policy Local, the local endpoint terminating",
-			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) {
-				s.ExternalPolicy = netproxy.Local
-				eps[0].State = netproxy.ServingTerminating
-			},
-			want: map[string]want{"client>nodeport": {to: []int{0}}, "client>vip": {to: []int{1, 2}, masq: true}},
-		}, {
-			name:   "internal policy Local",
-			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) { s.InternalPolicy = netproxy.Local },
-			want:   map[string]want{"pod>vip": {to: []int{0}}, "client>vip": {to: []int{0}, masq: true}, "client>nodeport": served},
-		}, {
-			name: "internal policy Local without a local endpoint",
-			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) {
-				s.InternalPolicy = netproxy.Local
-				eps[0].Node = "elsewhere"
-			},
-			want: map[string]want{"pod>vip": {verdict: trace.Drop}, "client>nodeport": served},
-		}, {
-			name: "source ranges",
-			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) {
-				s.SourceRanges = []netip.Prefix{w.friends}
-			},
-			want: map[string]want{
-				"client>lb": {verdict: trace.Drop}, "friend>lb": served, "client>vip": served, "client>nodeport": served, "client>ext": served,
-				"pod>lb": {verdict: trace.Drop},
-			},
-		}, {
-			name: "load balancer that proxies",
-			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) {
-				s.LoadBalancers[0].Mode = netproxy.ProxyMode
-			},
-			want: map[string]want{"client>lb": {}, "pod>lb": {}, "client>nodeport": served},
-		}, {
-			name: "zone hints",
-			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) {
-				eps[0].ForZones, eps[1].ForZones, eps[2].ForZones = []string{"b"}, []string{"a"}, []string{"a", "b"}
-			},
-			want: map[string]want{"pod>vip": {to: []int{1, 2}}},
-		}, {
-			name: "one endpoint without a hint",
-			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) {
-				eps[1].ForZones, eps[2].ForZones = []string{"a"}, []string{"a"}
-			},
-			want: map[string]want{"pod>vip": {to: all}},
-		}, {
-			name: "node hints",
-			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) {
-				eps[0].ForNodes, eps[1].ForNodes, eps[2].ForNodes = []string{"n2"}, []string{"n1"}, []string{"n3"}
-			},
-			want: map[string]want{"pod>vip": {to: []int{1}}},
-		}, {
-			name:   "same node preferred",
-			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) { s.Distribution = netproxy.PreferSameNode },
-			want:   map[string]want{"pod>vip": {to: []int{0}}},
-		}, {
-			name: "same zone preferred",
-			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) {
-				s.Distribution = netproxy.PreferSameZone
-				eps[2].Zone = "a"
-			},
-			want: map[string]want{"pod>vip": {to: []int{2}}},
-		}, {
-			name:   "UDP",
-			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) { s.Ports[0].Protocol = netproxy.UDP },
-			want:   map[string]want{"client>vip": {}, "client>vip/udp": served, "client>nodeport/udp": served},
-		}, {
-			name:   "SCTP",
-			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) { s.Ports[0].Protocol = netproxy.SCTP },
-			want:   map[string]want{"client>vip": {}, "client>vip/sctp": served},
-		}, {
-			name:   "masquerade all",
-			config: func(c *netproxy.Config) { c.MasqueradeAll = true },
-			want:   map[string]want{"pod>vip": served},
-		}, {
-			name:   "pods by interface",
-			config: func(c *netproxy.Config) { c.PodCIDR, c.PodInterface = netip.Prefix{}, "veth+" },
-			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) { s.ExternalPolicy = netproxy.Local },
-			want:   map[string]want{"pod>vip": {to: all}, "client>vip": served, "pod>lb": {to: all}, "client>lb": {to: []int{0}}},
-		}, {
-			name: "node port addresses",
-			config: func(c *netproxy.Config) {
-				c.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("192.168.2.0/24")}
-				if c.Family == netproxy.IPv6 {
-					c.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("fd51::/64")}
-				}
-			},
-			want: map[string]want{"client>nodeport": {}, "client>vip": served},
-		}, {
-			name: "hairpin",
-			change: func(w world, s *netproxy.Service, eps []netproxy.Endpoint) {
-				eps[1].State, eps[2].State = netproxy.NotReady, netproxy.NotReady
-			},
-			want: map[string]want{"ep0>vip": {to: []int{0}, masq: true}, "pod>vip": {to: []int{0}}},
-		},
-	}
-}
-
-func setAll(eps []netproxy.Endpoint, s netproxy.EndpointState) {
-	for i := range eps {
-		eps[i].State = s
-	}
-}
-
-// TestFeatures follows packets through the rules of one feature at a time.
+// TestFeatures follows packets through the rules of each feature.
 func TestFeatures(t *testing.T) {
-	for _, w := range worlds() {
-		for _, f := range features() {
-			t.Run(fmt.Sprintf("%v/%s", w.family, f.name), func(t *testing.T) {
-				c := netproxy.Config{Family: w.family, PodCIDR: w.pods}
-				if f.config != nil {
-					f.config(&c)
-				}
-				s, slice := w.web()
-				if f.change != nil {
-					f.change(w, &s, slice.Endpoints)
-				}
-				for i := range slice.Ports {
-					slice.Ports[i].Protocol = s.Ports[i].Protocol
-				}
-				rules := parse(t, build(t, c, s, slice), w)
-				for name, want := range f.want {
-					w.check(t, rules, name, want)
-				}
-			})
+	labtest.Features(t, func(c netproxy.Config, changes []netproxy.Change) (*trace.RuleSet, error) {
+		rs, err := iptables.New(c)
+		if err == nil {
+			err = rs.Update(changes)
 		}
-	}
-}
-
-// web is the service that all features start from.
-func (w world) web() (netproxy.Service, netproxy.EndpointSlice) {
-	s := netproxy.Service{
-		Namespace: "shop", Name: "web", ClusterIPs: []netip.Addr{w.vip}, ExternalIPs: []netip.Addr{w.ext},
-		LoadBalancers: []netproxy.LoadBalancer{{Addr: w.lb}},
-		Ports:         []netproxy.ServicePort{{Name: "http", Port: 80, NodePort: 30080}},
-	}
-	slice := netproxy.EndpointSlice{Namespace: "shop", Name: "web-1", Service: "web", Ports: []netproxy.EndpointPort{{Name: "http", Port: 8080}}}
-	for i, a := range w.eps {
-		slice.Endpoints = append(slice.Endpoints, netproxy.Endpoint{Addr: a, Node: fmt.Sprintf("n%d", i+1)})
-	}
-	return s, slice
-}
-
-func build(t testing.TB, c netproxy.Config, s netproxy.Service, slice netproxy.EndpointSlice) *iptables.RuleSet {
-	t.Helper()
-	tr := netproxy.NewTracker(netproxy.Node{Name: "n1", Zone: "a"})
-	if err := tr.SetService(s); err != nil {
-		t.Fatal(err)
-	}
-	if err := tr.SetEndpointSlice(slice); err != nil {
-		t.Fatal(err)
-	}
-	rs, err := iptables.New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := rs.Update(tr.Changes()); err != nil {
-		t.Fatal(err)
-	}
-	return rs
-}
-
-func parse(t testing.TB, rs *iptables.RuleSet, w world) *trace.RuleSet {
-	t.Helper()
-	rules, err := trace.Parse(rs.Save())
-	if err != nil {
-		t.Fatalf("%v\n%s", err, rs.Save())
-	}
-	rules.Local = []netip.Addr{w.node}
-	return rules
-}
-
-// packet makes the packet that a name like "client>vip/udp" says.
-func (w world) packet(name string) trace.Packet {
-	name, proto, _ := strings.Cut(name, "/")
-	from, to, _ := strings.Cut(name, ">")
-	p := trace.Packet{In: "eth0", Out: "eth9"}
-	p.Protocol, _ = netproxy.ParseProtocol(proto)
-	src := map[string]netip.Addr{"client": w.client, "friend": w.friend, "node": w.node, "ep0": w.eps[0], "pod": w.eps[0].Next()}[from]
-	switch from {
-	case "pod", "ep0":
-		p.In = "veth7"
-	case "node":
-		p.In = ""
-	}
-	p.Src = netip.AddrPortFrom(src, 40000)
-	loopback := netip.MustParseAddr("127.0.0.1")
-	if w.family == netproxy.IPv6 {
-		loopback = netip.IPv6Loopback()
-	}
-	p.Dst = map[string]netip.AddrPort{
-		"vip": netip.AddrPortFrom(w.vip, 80), "vip:81": netip.AddrPortFrom(w.vip, 81), "ext": netip.AddrPortFrom(w.ext, 80),
-		"lb": netip.AddrPortFrom(w.lb, 80), "nodeport": netip.AddrPortFrom(w.node, 30080),
-		"other": netip.AddrPortFrom(w.client.Next(), 80), "loopback": netip.AddrPortFrom(loopback, 30080),
-	}[to]
-	return p
-}
-
-func (w world) check(t *testing.T, rules *trace.RuleSet, name string, want want) {
-	t.Helper()
-	p := w.packet(name)
-	r := rules.Trace(p)
-	spread := map[netip.AddrPort]float64{}
-	for _, o := range r.Outcomes {
-		if o.Verdict != want.verdict || o.Masquerade != want.masq || len(o.Assumed) > 0 {
-			t.Errorf("%s: got %v, masqueraded %v (assuming %v), want %v, masqueraded %v", name, o.Verdict, o.Masquerade, o.Assumed, want.verdict, want.masq)
+		if err != nil {
+			return nil, err
 		}
-		if o.Mark != 0 && o.Verdict == trace.Accept {
-			t.Errorf("%s: the packet leaves with the mark %#x", name, o.Mark)
-		}
-		spread[o.Dst] += o.Probability
-	}
-	wanted := map[netip.AddrPort]bool{}
-	for _, i := range want.to {
-		wanted[netip.AddrPortFrom(w.eps[i], 8080)] = true
-	}
-	if want.to == nil {
-		wanted[p.Dst] = true
-	}
-	for to, probability := range spread {
-		if !wanted[to] || math.Abs(probability-1/float64(len(wanted))) > 1e-9 {
-			t.Errorf("%s: goes to %v with probability %v, want each of %v equally", name, to, probability, slices.Collect(maps.Keys(wanted)))
-		}
-	}
-	if len(spread) != len(wanted) {
-		t.Errorf("%s: goes to %v, want %v", name, spread, slices.Collect(maps.Keys(wanted)))
-	}
-}
-
-// TestLocalhostNodePorts needs routes of its own.
-func TestLocalhostNodePorts(t *testing.T) {
-	w := worlds()[0]
-	s, slice := w.web()
-	for _, on := range []bool{false, true} {
-		rules := parse(t, build(t, netproxy.Config{PodCIDR: w.pods, LocalhostNodePorts: on}, s, slice), w)
-		p := trace.Packet{Src: netip.MustParseAddrPort("127.0.0.1:40000"), Dst: netip.MustParseAddrPort("127.0.0.1:30080")}
-		if r := rules.Trace(p); (len(r.Outcomes) == 3) != on {
-			t.Errorf("LocalhostNodePorts %v: %v", on, &r)
-		}
-		// From another machine: never.
-		p = trace.Packet{In: "eth0", Src: netip.MustParseAddrPort("192.168.1.77:40000"), Dst: netip.MustParseAddrPort("127.0.0.1:22")}
-		if r := rules.Trace(p); on && r.Outcomes[0].Verdict != trace.Drop {
-			t.Errorf("a packet for 127.0.0.1 from outside: %v", &r)
-		}
-	}
-}
-
-// TestAffinity plays two connections of one client.
-func TestAffinity(t *testing.T) {
-	for _, w := range worlds() {
-		s, slice := w.web()
-		s.Affinity = 3 * time.Hour
-		rules := parse(t, build(t, netproxy.Config{Family: w.family, PodCIDR: w.pods}, s, slice), w)
-		p := w.packet("client>vip")
-		first := rules.Trace(p)
-		if len(first.Outcomes) != 3 {
-			t.Fatalf("%v: first connection: %v", w.family, &first)
-		}
-		for _, o := range first.Outcomes {
-			p.Recent = o.Remembered
-			again := rules.Trace(p)
-			if next, ok := again.Outcome(); !ok || next.Dst != o.Dst {
-				t.Errorf("%v: after %v: %v", w.family, o.Dst, &again)
-			}
-		}
-	}
+		return trace.Parse(rs.Save())
+	})
 }
 
 func TestGolden(t *testing.T) {
-	for _, w := range worlds() {
-		s, slice := w.web()
+	for _, w := range labtest.Worlds() {
+		s, slice := w.Web()
 		s.Affinity = time.Hour
 		s.ExternalPolicy = netproxy.Local
-		s.SourceRanges = []netip.Prefix{w.friends}
+		s.SourceRanges = []netip.Prefix{w.Friends}
 		s.HealthCheckNodePort = 31000
-		got := build(t, netproxy.Config{Family: w.family, PodCIDR: w.pods}, s, slice).Text()
-		file := "testdata/" + w.family.String() + ".rules"
+		rs, err := iptables.New(netproxy.Config{Family: w.Family, PodCIDR: w.Pods})
+		if err == nil {
+			err = rs.Update(labtest.Changes(t, s, slice))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := rs.Text()
+		file := "testdata/" + w.Family.String() + ".rules"
 		if *update {
 			os.MkdirAll("testdata", 0o755)
 			if err := os.WriteFile(file, []byte(got), 0o644); err != nil {

@@ -53,11 +53,11 @@ func New(c netproxy.Config) (*RuleSet, error) {
 	}
 	rs := &RuleSet{
 		config:          c,
-		services:        newTree(treeStyle{chainServices, Prefix + "TO-", " -j ", " -d "}, addrLen),
-		nodePorts:       newTree(treeStyle{chainNodePorts, Prefix + "NP-", " -g ", ""}, 0),
-		hairpin:         newTree(treeStyle{chainHairpin, Prefix + "HP-", " -g ", " -s "}, addrLen),
-		filterServices:  newTree(treeStyle{chainServices, Prefix + "TO-", " -g ", " -d "}, addrLen),
-		filterNodePorts: newTree(treeStyle{chainNodePorts, Prefix + "NP-", " -g ", ""}, 0),
+		services:        newTree(treeStyle{root: chainServices, prefix: Prefix + "TO-", jump: " -j ", match: " -d "}, addrLen),
+		nodePorts:       newTree(treeStyle{root: chainNodePorts, prefix: Prefix + "NP-", jump: " -g ", match: ""}, 0),
+		hairpin:         newTree(treeStyle{root: chainHairpin, prefix: Prefix + "HP-", jump: " -g ", match: " -s "}, addrLen),
+		filterServices:  newTree(treeStyle{root: chainServices, prefix: Prefix + "TO-", jump: " -g ", match: " -d "}, addrLen),
+		filterNodePorts: newTree(treeStyle{root: chainNodePorts, prefix: Prefix + "NP-", jump: " -g ", match: ""}, 0),
 		routes:          map[netproxy.PortName]*service{},
 		ids:             map[id]*service{},
 		seed:            maphash.MakeSeed(),
@@ -149,6 +149,7 @@ func (rs *RuleSet) set(name netproxy.PortName, r *netproxy.Route) error {
 		return refused
 	}
 	s.route = r
+	s.balance()
 	rs.routes[name], rs.ids[s.id] = s, s
 	rs.touch(s)
 	return nil
@@ -227,7 +228,12 @@ func (rs *RuleSet) forget(s *service, name netproxy.PortName) {
 		if s.sums[k] != 0 {
 			rs.removed = append(rs.removed, string(s.appendName(nil, k)))
 		}
+		if int(k) < len(s.blocks) {
+			s.dropBlocks(k)
+		}
 	}
+	rs.removed = append(rs.removed, s.left...)
+	s.left = nil
 	if rs.routes[name] == s {
 		delete(rs.routes, name)
 		delete(rs.ids, s.id)
@@ -259,6 +265,7 @@ func (rs *RuleSet) AppendText(b []byte) []byte {
 				b = appendHead(b, s.appendName, k)
 			}
 		}
+		s.eachBlock(func(t *tree, n *node) { b = appendHead(b, t.appendName, n) })
 	}
 	b = rs.appendFixedNAT(b)
 	for _, t := range rs.natTrees() {
@@ -270,6 +277,7 @@ func (rs *RuleSet) AppendText(b []byte) []byte {
 				b = rs.appendServiceRules(b, s, k)
 			}
 		}
+		s.eachBlock(func(t *tree, n *node) { b = t.appendBlockRules(b, n, s.route.Protocol) })
 	}
 	b = append(b, "COMMIT\n*filter\n"...)
 	b = appendFixedHeads(b, filterChains)
@@ -324,7 +332,7 @@ func (rs *RuleSet) appendNodeRules(b []byte, t *tree, n *node) []byte {
 // The work is proportional to what was updated since.
 //
 // If the text could not be applied, the caller calls Forget and starts again
-// with the whole text; Table does all that.
+// with the whole text. Backend compares with the kernel instead.
 func (rs *RuleSet) AppendDiff(b []byte) []byte {
 	first := !rs.started
 	if !first && len(rs.dirty) == 0 && len(rs.removed) == 0 && !dirtyTrees(rs.natTrees()) && !dirtyTrees(rs.filterTrees()) {
@@ -367,6 +375,7 @@ func (rs *RuleSet) appendDiffNAT(b []byte, first bool) []byte {
 		for k := range kinds {
 			removed = rs.diffServiceChain(removed, s, k)
 		}
+		removed = rs.diffBlocks(removed, s)
 	}
 	clear(rs.dirty)
 	rs.dirty = rs.dirty[:0]
@@ -388,13 +397,7 @@ func (rs *RuleSet) appendDiffFilter(b []byte, first bool) []byte {
 
 // diffTree renders the tree's dirty chains and returns those that are gone.
 func (rs *RuleSet) diffTree(t *tree) (removed []string) {
-	slices.SortFunc(t.dirty, func(a, b *node) int { // parents first, as each does
-		n := t.common(&a.prefix, &b.prefix, min(a.edge, b.edge))
-		if n == min(a.edge, b.edge) {
-			return a.edge - b.edge
-		}
-		return int(t.digit(&a.prefix, n)) - int(t.digit(&b.prefix, n))
-	})
+	slices.SortFunc(t.dirty, t.compareNodes)
 	for _, n := range t.dirty {
 		n.dirty = false
 		if n.gone {
@@ -483,6 +486,7 @@ func (rs *RuleSet) Forget() {
 	rs.started, rs.removed = false, nil
 	for _, s := range rs.routes {
 		s.sums = [kinds]uint64{}
+		s.touchBlocks()
 		rs.touch(s)
 	}
 	for _, t := range [...]*tree{rs.services, rs.nodePorts, rs.hairpin, rs.filterServices, rs.filterNodePorts} {

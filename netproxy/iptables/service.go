@@ -50,6 +50,12 @@ type service struct {
 	id    id
 	sums  [kinds]uint64 // of the chains as the last diff said; 0: no such chain
 	dirty bool          // in RuleSet.dirty
+
+	// blocks are the trees of the chains cluster and local, where these have
+	// more endpoints than maxLadder; left are chains that the last diff had,
+	// of trees that are gone.
+	blocks [2]*tree
+	left   []string
 }
 
 func (s *service) appendName(b []byte, k kind) []byte {
@@ -96,7 +102,7 @@ func (rs *RuleSet) appendServiceRules(b []byte, s *service, k kind) []byte {
 	case external:
 		return rs.appendExternal(b, s)
 	}
-	for _, src := range s.route.SourceRanges {
+	for _, src := range s.route.AllowedSources(rs.config.NodeIP) {
 		b = s.appendStart(b, k)
 		b = append(b, " -s "...)
 		b = appendPrefix(b, src)
@@ -122,6 +128,9 @@ func (rs *RuleSet) appendBalancer(b []byte, s *service, k kind, p netproxy.Polic
 	if r.InternalPolicy == p {
 		b = rs.appendMasqueradeInternal(b, s, k)
 	}
+	if t := s.blocks[k]; t != nil {
+		return t.appendBlockRules(b, t.root, r.Protocol)
+	}
 	eps := r.Cluster
 	if p == netproxy.Local {
 		eps = r.Local
@@ -140,10 +149,7 @@ func (rs *RuleSet) appendBalancer(b []byte, s *service, k kind, p netproxy.Polic
 	for i, e := range eps {
 		b = s.appendStart(b, k)
 		b = appendProtocol(b, r.Protocol)
-		if left := len(eps) - i; left > 1 {
-			b = append(b, " -m statistic --mode random --probability "...)
-			b = appendProbability(b, left)
-		}
+		b = appendChance(b, 1, len(eps)-i)
 		if r.Affinity > 0 {
 			b = append(b, " -m recent --set"...)
 			b = rs.appendRecentList(b, s, e.Addr)
@@ -264,7 +270,7 @@ func (rs *RuleSet) appendFrontends(out []frontend, r *netproxy.Route) []frontend
 	}
 	for _, a := range r.LoadBalancers {
 		k.addr = addrKey(a)
-		if len(r.SourceRanges) > 0 {
+		if has(r, firewall) {
 			out = rs.appendOutside(out, r, k, toFW, drop, true)
 		} else {
 			out = rs.appendOutside(out, r, k, toExt, refuse, unserved)

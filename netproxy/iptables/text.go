@@ -5,9 +5,7 @@ package iptables
 import (
 	"crypto/sha256"
 	"encoding/base32"
-	"math"
 	"net/netip"
-	"strconv"
 
 	"github.com/slipway-dev/slipway/netproxy"
 )
@@ -52,10 +50,3 @@ func appendHost(b []byte, a netip.Addr) []byte {
 }
 
 func appendPrefix(b []byte, p netip.Prefix) []byte { return p.AppendTo(b) }
-
-// appendProbability appends 1/n as iptables-save shows what the kernel keeps of
-// it: a multiple of 2^-31.
-func appendProbability(b []byte, n int) []byte {
-	const one = 1 << 31
-	return strconv.AppendFloat(b, math.Round(one/float64(n))/one, 'f', 11, 64)
-}

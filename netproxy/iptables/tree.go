@@ -37,6 +37,10 @@ type treeStyle struct {
 	prefix string // of the names of the others
 	jump   string // from the first chain to others: -j if rules follow in it
 	match  string // -d; -s where source and destination must both be the address
+
+	// Of a service's endpoints; see maxLadder.
+	weighted bool   // the rules depend on how many items are below
+	salt     string // what the names of chains are made of besides digits
 }
 
 const leafSize = 16
@@ -105,6 +109,15 @@ func compareKeys(a, b key) int {
 	return cmp.Or(bytes.Compare(a.addr[:], b.addr[:]), cmp.Compare(a.proto, b.proto), cmp.Compare(a.port, b.port))
 }
 
+// compareNodes orders nodes as each calls them: parents first.
+func (t *tree) compareNodes(a, b *node) int {
+	n := t.common(&a.prefix, &b.prefix, min(a.edge, b.edge))
+	if n == min(a.edge, b.edge) {
+		return a.edge - b.edge
+	}
+	return int(t.digit(&a.prefix, n)) - int(t.digit(&b.prefix, n))
+}
+
 func (t *tree) touch(n *node) {
 	if !n.dirty {
 		n.dirty = true
@@ -143,6 +156,9 @@ func (t *tree) insert(it *item) {
 	n := t.root
 	for {
 		n.count++
+		if t.style.weighted {
+			t.touch(n)
+		}
 		if n.kids == nil {
 			i, _ := n.search(it.key)
 			n.items = slices.Insert(n.items, i, it)
@@ -196,6 +212,9 @@ func (t *tree) remove(k key) { t.removeBelow(t.root, k) }
 
 func (t *tree) removeBelow(n *node, k key) {
 	n.count--
+	if t.style.weighted {
+		t.touch(n)
+	}
 	if n.kids == nil {
 		i, _ := n.search(k)
 		n.items = slices.Delete(n.items, i, i+1)
@@ -271,17 +290,18 @@ func (t *tree) appendName(b []byte, n *node) []byte {
 		return append(b, t.style.root...)
 	}
 	b = append(b, t.style.prefix...)
-	if len(t.style.prefix)+n.edge <= maxChainName {
+	if t.style.salt == "" && len(t.style.prefix)+n.edge <= maxChainName {
 		for i := range n.edge {
 			b = append(b, "0123456789ABCDEF"[t.digit(&n.prefix, i)])
 		}
 		return b
 	}
-	var digits [64]byte
+	var buf [96]byte
+	digits := append(buf[:0], t.style.salt...)
 	for i := range n.edge {
-		digits[i] = t.digit(&n.prefix, i)
+		digits = append(digits, t.digit(&n.prefix, i))
 	}
-	id := hash(digits[:n.edge])
+	id := hash(digits)
 	return append(b, id[:]...)
 }
 

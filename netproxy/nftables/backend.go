@@ -28,7 +28,7 @@ type Backend struct {
 	known   bool // the kernel has what the rule set's last diff said
 
 	suspects map[netproxy.PortName]bool // routes updated since the kernel last took all rules
-	seen     map[string]seenChain       // chains as nft lists them; see Resync
+	trusted  map[string]seenChain       // see planner.right
 }
 
 var _ netproxy.Backend = (*Backend)(nil)
@@ -39,7 +39,7 @@ func NewBackend(c netproxy.Config, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Backend{rules: rs, program: o.Program, suspects: map[netproxy.PortName]bool{}}
+	b := &Backend{rules: rs, program: o.Program, suspects: map[netproxy.PortName]bool{}, trusted: map[string]seenChain{}}
 	if b.program == "" {
 		b.program = "nft"
 	}
@@ -50,7 +50,7 @@ func NewBackend(c netproxy.Config, o Options) (*Backend, error) {
 func (b *Backend) Rules() *RuleSet { return b.rules }
 
 // Sync applies the elements that the changes concern. The first time, and after
-// a failure, it replaces the whole table.
+// a failure, it compares everything with the kernel, as Resync does.
 func (b *Backend) Sync(ctx context.Context, changes []netproxy.Change) error {
 	for _, c := range changes {
 		if r := c.Route(); r != nil && r.Family == b.rules.config.Family {
@@ -69,23 +69,22 @@ func (b *Backend) Sync(ctx context.Context, changes []netproxy.Change) error {
 }
 
 // push brings the kernel to the rule set: by a difference if it is known what
-// the kernel has.
+// the kernel has, else by a comparison.
 func (b *Backend) push(ctx context.Context) error {
-	if !b.known {
-		b.rules.Forget()
+	if b.known {
+		return b.applyDiff(ctx)
 	}
+	_, err := b.compare(ctx)
+	return err
+}
+
+func (b *Backend) applyDiff(ctx context.Context) error {
 	prepare, change := b.rules.Diff()
-	for _, text := range [...][]byte{prepare, change} {
-		if len(text) == 0 {
-			continue
-		}
-		if _, err := kernel.Run(ctx, text, b.program, "-f", "-"); err != nil {
-			b.known = false
-			return err
-		}
+	if err := b.run(ctx, prepare, change); err != nil {
+		b.known = false
+		return err
 	}
-	b.known = true
-	clear(b.suspects)
+	b.suspects = kernel.Emptied(b.suspects)
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/slipway-dev/slipway/netproxy"
+	"github.com/slipway-dev/slipway/netproxy/internal/kernel"
 )
 
 // Diff returns the two transactions for nft -f that, one after the other, bring
@@ -22,7 +23,7 @@ import (
 // a destination.
 //
 // If a transaction could not be applied, the caller calls Forget and starts
-// again with the whole text; Backend does all that.
+// again with the whole text. Backend compares with the kernel instead.
 func (rs *RuleSet) Diff() (prepare, change []byte) {
 	if !rs.started {
 		text := rs.AppendText(nil)
@@ -49,8 +50,7 @@ func (rs *RuleSet) Diff() (prepare, change []byte) {
 // settle makes the present state the one that diffs start from.
 func (rs *RuleSet) settle() {
 	rs.started = true
-	clear(rs.dirty)
-	clear(rs.oldHairpin)
+	rs.dirty, rs.oldHairpin = kernel.Emptied(rs.dirty), kernel.Emptied(rs.oldHairpin)
 }
 
 // Forget makes the next diff say everything again.

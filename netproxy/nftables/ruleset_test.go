@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"strings"
@@ -15,10 +16,26 @@ import (
 	"time"
 
 	"github.com/slipway-dev/slipway/netproxy"
+	"github.com/slipway-dev/slipway/netproxy/internal/lab/labtest"
 	"github.com/slipway-dev/slipway/netproxy/nftables"
+	"github.com/slipway-dev/slipway/netproxy/trace"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
+
+// TestFeatures follows packets through the rules of each feature.
+func TestFeatures(t *testing.T) {
+	labtest.Features(t, func(c netproxy.Config, changes []netproxy.Change) (*trace.RuleSet, error) {
+		rs, err := nftables.New(c)
+		if err == nil {
+			err = rs.Update(changes)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return trace.ParseNFT(rs.Text())
+	})
+}
 
 func TestGolden(t *testing.T) {
 	for _, f := range []netproxy.Family{netproxy.IPv4, netproxy.IPv6} {
@@ -70,6 +87,36 @@ func TestGolden(t *testing.T) {
 		}
 		if got != string(want) {
 			t.Errorf("%s: the text has changed; see it with -update and git diff", file)
+		}
+	}
+}
+
+// TestSpread expects the same probability for each of many endpoints.
+func TestSpread(t *testing.T) {
+	rs, err := nftables.New(netproxy.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := netproxy.NewTracker(netproxy.Node{})
+	var eps []string
+	for i := range 10000 {
+		eps = append(eps, netip.AddrFrom4([4]byte{10, 244, byte(i >> 8), byte(i)}).String())
+	}
+	set(t, tr, "web", 10, eps...)
+	if err := rs.Update(tr.Changes()); err != nil {
+		t.Fatal(err)
+	}
+	rules, err := trace.ParseNFT(rs.Text())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rules.Trace(trace.Packet{In: "eth0", Src: netip.MustParseAddrPort("192.0.2.7:4000"), Dst: netip.MustParseAddrPort("10.96.0.10:80")})
+	if len(r.Spread()) != len(eps) {
+		t.Errorf("%d destinations, want %d", len(r.Spread()), len(eps))
+	}
+	for to, p := range r.Spread() {
+		if math.Abs(p*float64(len(eps))-1) > 1e-9 {
+			t.Errorf("%v has the probability %v", to, p)
 		}
 	}
 }

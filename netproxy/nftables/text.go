@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/slipway-dev/slipway/netproxy"
 )
@@ -55,7 +56,7 @@ func (rs *RuleSet) appendAll(b []byte) []byte {
 	for o := range objects {
 		l := elementList{rs: rs, b: b, object: o, verb: "add"}
 		if o == hairpins {
-			for _, a := range slices.SortedFunc(maps.Keys(rs.hairpin), netip.Addr.Compare) {
+			for _, a := range rs.sortedHairpins() {
 				l.begin()
 				l.b = appendHairpin(l.b, a)
 			}
@@ -119,6 +120,10 @@ func (rs *RuleSet) sorted() []*service {
 	}
 	slices.SortFunc(out, func(a, b *service) int { return netproxy.CompareRoutes(a.route, b.route) })
 	return out
+}
+
+func (rs *RuleSet) sortedHairpins() []netip.Addr {
+	return slices.SortedFunc(maps.Keys(rs.hairpin), netip.Addr.Compare)
 }
 
 // appendCommand appends "VERB FAMILY TABLE REST".
@@ -186,7 +191,7 @@ func (rs *RuleSet) appendElements(b []byte, s *service, o object) []byte {
 			}
 		case allowed:
 			if f.guarded {
-				for _, p := range s.route.SourceRanges {
+				for _, p := range s.route.AllowedSources(rs.config.NodeIP) {
 					b = f.appendKey(b)
 					b = append(b, " . "...)
 					b = appendRange(b, p)
@@ -276,8 +281,9 @@ func appendComment(b []byte, n netproxy.PortName) []byte {
 
 // stickyState is the sets and chains of services with affinity.
 type stickyState struct {
-	sets   map[string]string // name: declaration
-	chains []chain
+	sets     map[string]string // name: declaration
+	timeouts map[string]time.Duration
+	chains   []chain
 }
 
 // addSticky adds what a route with affinity needs: per endpoint a set of the
@@ -288,7 +294,7 @@ func (rs *RuleSet) addSticky(st *stickyState, s *service) {
 		return
 	}
 	if st.sets == nil {
-		st.sets = map[string]string{}
+		st.sets, st.timeouts = map[string]string{}, map[string]time.Duration{}
 	}
 	d := rs.dialect
 	for p, slots := range s.slots {
@@ -299,6 +305,7 @@ func (rs *RuleSet) addSticky(st *stickyState, s *service) {
 		for i, e := range slots {
 			set := clientSet(s.route, e.Addr)
 			st.sets[set] = fmt.Sprintf("%s { type %s; flags dynamic,timeout; timeout %ds; }", set, d.addr, int(s.route.Affinity.Seconds()))
+			st.timeouts[set] = s.route.Affinity
 			proto := "meta l4proto " + s.route.Protocol.String()
 			to := fmt.Sprintf("update @%s { %s saddr } dnat to %v", set, d.family, e.Addr)
 			back = append(back, fmt.Sprintf("%s %s saddr @%s %s", proto, d.family, set, to))

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package trace follows a packet through iptables rules, without a kernel: through
-// those of the package iptables, of kube-proxy, or of any machine.
+// Package trace follows a packet through rules, without a kernel: through iptables
+// rules of the package iptables, of kube-proxy, or of any machine, and through
+// the tables of the package nftables.
 //
 //	saved, err := os.ReadFile("iptables-save.txt")
 //	rules, err := trace.Parse(string(saved))
@@ -20,6 +21,9 @@
 // at each hook), is routed to the machine itself or onwards, and has as many
 // outcomes as chance allows: one for each endpoint, with its probability.
 //
+// For nftables, read the text of a nftables.RuleSet, or what nft list prints, with
+// [ParseNFT]; all else is the same.
+//
 // # What it knows
 //
 // Addresses, protocols, ports (tcp, udp, sctp, multiport), interfaces, mark,
@@ -29,18 +33,29 @@
 // [Outcome] what it assumed; any other target is taken to let the packet go on,
 // and that is said as well.
 //
+// Of nftables it knows what the package nftables makes and a little more: tables
+// of the families ip and ip6; base chains of the types nat and filter; maps and
+// sets of addresses, protocols, ports and random numbers; addresses, ports,
+// protocols, interfaces, marks, ct state and status, fib type local, numgen;
+// verdicts, vmaps, dnat, masquerade, reject, counters, sets updated with source
+// addresses. ParseNFT refuses anything else, and says what.
+//
+// The kernel tracks connections only while a rule needs it, and asks the nat table
+// only for packets that are tracked; so does the tracer (see [RuleSet.Tracking]).
+//
 // The source of a packet that the machine sends to itself, masqueraded, is one of
 // [RuleSet.Local]; rules that tell these apart are open in the same way.
 //
 // What depends on the past is given with the packet: its connection tracking
-// state and the lists (-m recent) that its source is in. So a conversation can
-// be played: [Outcome.Remembered] of one packet is [Packet.Recent] of the next.
+// state and the lists (-m recent, sets of nftables) that its source is in. So a
+// conversation can be played: [Outcome.Remembered] of one packet is
+// [Packet.Recent] of the next.
 //
 // The tracer is tested against the kernel: random rules, random packets, and the
-// same rules must have counted them.
+// same rules must have counted them, or be named by nft monitor trace.
 //
 // # As a model of the kernel
 //
-// [RuleSet.Restore] applies text as iptables-restore --noflush does, all or
-// nothing, so that a RuleSet can stand for the kernel in tests.
+// [RuleSet.Restore] applies text as iptables-restore --noflush or nft -f does, all
+// or nothing, so that a RuleSet can stand for the kernel in tests.
 package trace

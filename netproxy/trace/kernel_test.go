@@ -38,9 +38,11 @@ func TestKernel(t *testing.T) {
 			seed := uint64(time.Now().UnixNano())
 			t.Logf("seed %d", seed)
 			r := rand.New(rand.NewPCG(seed, 0))
-			matched, drops, nats, odd := 0, 0, 0, 0
+			matched, drops, nats := 0, 0, 0
 			for round := range 40 {
-				text := randomRules(r)
+				// Now and then no rule needs connection tracking. The kernel switches
+				// it off then, and asks the nat table for no packet.
+				text := randomRules(r, round%8 != 7)
 				if out, err := l.Node1.Pipe(text, restore, "-w", "30"); err != nil {
 					t.Fatalf("%v: %s\n%s", err, out, text)
 				}
@@ -93,14 +95,6 @@ func TestKernel(t *testing.T) {
 						}
 					}
 					before = counters(saved)
-					// One packet in some thousands passes by the whole nat table,
-					// mostly the first one after rules were loaded. Why is not
-					// known; more than two in a test are too many.
-					if noNAT := slices.DeleteFunc(slices.Clone(want), func(s string) bool { return strings.HasPrefix(s, "nat ") }); !slices.Equal(got, want) && slices.Equal(got, noNAT) && odd < 2 {
-						odd++
-						t.Logf("round %d: %+v passed by the nat table", round, p)
-						continue
-					}
 					if !slices.Equal(got, want) {
 						t.Fatalf("round %d, packet %+v: %v\nthe kernel counted\n  %s\nthe tracer says\n  %s\nrules:\n%s", round, p, &result,
 							strings.Join(got, "\n  "), strings.Join(want, "\n  "), saved)
@@ -151,8 +145,9 @@ func randomPacket(r *rand.Rand, l *lab.Lab, port uint16) trace.Packet {
 }
 
 // randomRules makes rules in all tables: with chains of their own that call
-// later ones, so that there are no loops.
-func randomRules(r *rand.Rand) string {
+// later ones, so that there are no loops. Without tracking, none of them needs
+// connection tracking.
+func randomRules(r *rand.Rand, tracking bool) string {
 	var b strings.Builder
 	for _, t := range []struct {
 		name    string
@@ -173,7 +168,10 @@ func randomRules(r *rand.Rand) string {
 			if t.name == "nat" && r.IntN(3) == 0 {
 				target = "DNAT"
 			}
-			m := randomMatch(r, level < 0)
+			if !tracking && (target == "DNAT" || target == "MASQUERADE") {
+				target = "ACCEPT"
+			}
+			m := randomMatch(r, level < 0, tracking)
 			switch {
 			case level < 3 && r.IntN(3) == 0:
 				target = fmt.Sprintf("%s%d", t.name, level+1+r.IntN(3-level))
@@ -219,7 +217,7 @@ func randomRules(r *rand.Rand) string {
 
 // randomMatch makes up to two matches. The first rules of the way take UDP alone:
 // the kernel's own ICMP errors must not count.
-func randomMatch(r *rand.Rand, udp bool) string {
+func randomMatch(r *rand.Rand, udp, tracking bool) string {
 	not := func() string {
 		if r.IntN(4) == 0 {
 			return "! "
@@ -253,6 +251,9 @@ func randomMatch(r *rand.Rand, udp bool) string {
 			m = "-m statistic --mode random --probability " + strconv.Itoa(r.IntN(2))
 		case 9:
 			m = not() + "-p " + []string{"tcp", "udp"}[r.IntN(2)]
+		}
+		if !tracking && strings.Contains(m, "conntrack") {
+			continue
 		}
 		option := strings.Fields(strings.TrimPrefix(m, "! "))[0]
 		if !slices.ContainsFunc(out, func(o string) bool {

@@ -366,11 +366,7 @@ func (m *recentMatch) eval(w *walk, f *frame) answer {
 		f.remembered = &memory{m.name, f.remembered}
 		return truth(!m.not)
 	}
-	listed := slices.Contains(w.packet.Recent, m.name)
-	for r := f.remembered; r != nil; r = r.before {
-		listed = listed || r.list == m.name
-	}
-	return truth(listed != m.not)
+	return truth(w.recent(m.name, f) != m.not)
 }
 
 func (m *recentMatch) canonical(b []byte) []byte {
@@ -417,7 +413,22 @@ func (m *unknownMatch) canonical(b []byte) []byte { return fmt.Appendf(b, " %v:%
 // Same says whether two rules mean the same, however they are written.
 // Comments count: they say whose rule it is.
 func (r *Rule) Same(o *Rule) bool {
+	if r.nft != nil || o.nft != nil {
+		return r.sameNFT(o)
+	}
 	return r == o || r.Text == o.Text || string(r.canonical(nil)) == string(o.canonical(nil))
+}
+
+// Same says whether two chains mean the same: whether they are called at the same
+// place, have the same policy, and the same rules.
+func (c *Chain) Same(o *Chain) bool {
+	if c == nil || o == nil {
+		return c == o
+	}
+	if (c.base == nil) != (o.base == nil) || (c.base != nil && *c.base != *o.base) {
+		return false
+	}
+	return c.Policy == o.Policy && slices.EqualFunc(c.Rules, o.Rules, (*Rule).Same)
 }
 
 func (r *Rule) canonical(b []byte) []byte {

@@ -5,6 +5,7 @@ package trace
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/slipway-dev/slipway/netproxy"
@@ -27,8 +28,9 @@ type Packet struct {
 	// asked only for new connections.
 	State State
 
-	// Recent are the names of the lists (-m recent) that the source address is
-	// in, and young enough to count: Outcome.Remembered of earlier packets.
+	// Recent are the names of the lists (-m recent; sets of nftables whose
+	// elements come with packets) that the source address is in, and young
+	// enough to count: Outcome.Remembered of earlier packets.
 	Recent []string
 }
 
@@ -83,26 +85,26 @@ type Outcome struct {
 	Masquerade bool // Src is replaced by the address of the interface it leaves by
 	Mark       uint32
 
-	// Remembered are the lists (-m recent --set) that the source was put into.
+	// Remembered are the lists (see Packet.Recent) that the source was put into.
 	Remembered []string
 	// Assumed says, for each match or target that the tracer does not know,
 	// what this outcome takes for granted.
 	Assumed []string
 
-	last *step
+	trail *trail
+	last  int32
 }
 
 // Steps returns the rules that the packet matched, in order.
 func (o *Outcome) Steps() []Step {
-	n := 0
-	for s := o.last; s != nil; s = s.before {
-		n++
+	var steps []Step
+	for at := o.last; at != 0; {
+		s := o.trail.steps[at]
+		c := o.trail.chains[s.chain]
+		steps = append(steps, Step{c.table.Name, c.Name, int(s.number), c.Rules[s.number-1]})
+		at = s.before
 	}
-	steps := make([]Step, n)
-	for s := o.last; s != nil; s = s.before {
-		n--
-		steps[n] = Step{s.chain.table.Name, s.chain.Name, s.number, s.chain.Rules[s.number-1]}
-	}
+	slices.Reverse(steps)
 	return steps
 }
 

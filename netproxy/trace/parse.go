@@ -30,6 +30,8 @@ type Rule struct {
 	action     action // what targetArgs mean, for targets with arguments
 	jumps      bool   // there is a target
 	isGoto     bool
+	nft        []nftStatement
+	tracks     bool // it makes the kernel track connections
 }
 
 // tokens cuts a line into words as iptables-restore does: double quotes hold a
@@ -214,6 +216,10 @@ func (r *Rule) parseOption(module, w string, t *tokens) error {
 func (r *Rule) beginMatch(module string) {
 	var m match
 	switch module {
+	case "conntrack", "state", "connmark", "connbytes", "connlimit", "connlabel", "helper", "cluster":
+		r.tracks = true
+	}
+	switch module {
 	case "tcp", "udp", "sctp", "udplite", "dccp", "":
 		m = &portMatch{}
 	case "multiport":
@@ -244,6 +250,12 @@ func (r *Rule) parseTarget(w string, t *tokens) error {
 	r.target, r.jumps = target, true
 	r.isGoto = w == "-g" || w == "--goto"
 	r.targetArgs = t.rest()
+	switch target {
+	case "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CONNSECMARK", "SYNPROXY":
+		r.tracks = true
+	case "CT":
+		r.tracks = !strings.Contains(r.targetArgs, "--notrack")
+	}
 	r.action, err = parseAction(target, t)
 	if err != nil {
 		return fmt.Errorf("-j %s: %w", target, err)

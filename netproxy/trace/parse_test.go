@@ -110,6 +110,36 @@ func TestUnknown(t *testing.T) {
 	}
 }
 
+// TestTracking expects that the nat table is asked only where something needs
+// connection tracking, as in the kernel.
+func TestTracking(t *testing.T) {
+	const mark = "*nat\n-A PREROUTING -p tcp -j MARK --set-xmark 0x1/0x1\nCOMMIT\n"
+	for _, c := range []struct {
+		name, more string
+		elsewhere  bool
+		asked      bool
+	}{
+		{"nothing needs it", "", false, false},
+		{"a rule of nftables does", "", true, true},
+		{"a match does", "*filter\n-A OUTPUT -m conntrack --ctstate NEW -j ACCEPT\nCOMMIT\n", false, true},
+		{"a target does", "*nat\n-A POSTROUTING -p udp -j MASQUERADE\nCOMMIT\n", false, true},
+		{"a target that switches it off does not", "*raw\n-A PREROUTING -p udp -j CT --notrack\nCOMMIT\n", false, false},
+	} {
+		rs, err := trace.Parse(mark)
+		if err == nil {
+			err = rs.Restore(c.more)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		rs.Tracking = c.elsewhere
+		r := rs.Trace(trace.Packet{In: "eth0", Src: netip.MustParseAddrPort("1.1.1.1:1"), Dst: netip.MustParseAddrPort("2.2.2.2:2")})
+		if o, ok := r.Outcome(); !ok || (o.Mark == 1) != c.asked {
+			t.Errorf("%s: %v with the mark %#x", c.name, &r, o.Mark)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add("*nat\n:PREROUTING ACCEPT [0:0]\n:K - [0:0]\n-A PREROUTING ! -s 10.0.0.0/8 -p tcp -m tcp --dport 1:2 -m comment --comment \"a \\\" b\" -j K\n-A K -m statistic --mode random --probability 0.5 -j DNAT --to-destination [::1]:80\nCOMMIT\n")
 	f.Add("*filter\n-A INPUT -m recent --rcheck --seconds 3 --name x -m mark ! --mark 0x1/0x1 -g ACCEPT\n-I INPUT 1 -j DROP\n-D INPUT 1\n-R INPUT 1 -j REJECT\n-X\nCOMMIT\n")

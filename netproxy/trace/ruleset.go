@@ -7,25 +7,44 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 )
 
-// RuleSet is the iptables rules of one machine for one address family: what
-// iptables-save or ip6tables-save prints. Reading it from several goroutines is
+// RuleSet is the rules of one machine: those of iptables for one address family,
+// as iptables-save or ip6tables-save prints them (see Parse), or tables of
+// nftables (see ParseNFT). Reading it from several goroutines is
 // safe while none restores.
 type RuleSet struct {
 	// Local are the machine's own addresses. Loopback addresses count as its
 	// own in any case.
 	Local []netip.Addr
 
+	// Tracking says that something outside the rule set, such as rules of
+	// nftables, uses connection tracking for this address family. The kernel
+	// tracks connections only while some rule needs it, a match on the state or
+	// a target that translates, and asks the nat table only for packets that
+	// are tracked. If no rule of the set needs it and Tracking is false,
+	// packets pass the nat table by, as they do in the kernel.
+	Tracking bool
+
+	nft    bool // rules of nftables
 	tables []*Table
 	hooks  [len(hookChain)][]*Chain // the built-in chains in the kernel's order
+	chains []*Chain                 // all of them; Chain.id is the position here
+	tracks bool                     // a rule needs connection tracking
+	walks  sync.Pool                // of *walk
 }
 
-// Table is one table: raw, mangle, nat or filter.
+// Table is one table: raw, mangle, nat or filter; of nftables, one with a name
+// like "ip slipway".
 type Table struct {
 	Name   string
 	chains map[string]*Chain
 	order  []*Chain // as they were declared
+
+	// Of nftables:
+	ip6  bool
+	sets map[string]*nftSet // and maps
 }
 
 // Chain is a chain of a table.
@@ -34,7 +53,9 @@ type Chain struct {
 	Policy string // of a built-in chain: ACCEPT or DROP; empty for others
 	Rules  []*Rule
 
+	id    int32
 	table *Table
+	base  *nftBase // of a base chain of nftables
 	links []*Chain // where each rule jumps or goes to; nil: nowhere
 	index *dstIndex
 }
@@ -64,7 +85,12 @@ func Parse(text string) (*RuleSet, error) {
 
 // Restore applies text as iptables-restore --noflush does: all of it or, with a
 // *ParseError, nothing. Declaring a chain that is not built in empties it.
+//
+// To a rule set of ParseNFT it applies commands as nft -f does.
 func (rs *RuleSet) Restore(text string) error {
+	if rs.nft {
+		return rs.restoreNFT(text)
+	}
 	r := &restorer{rs: rs, tables: slices.Clone(rs.tables)}
 	for line := range strings.Lines(text) {
 		r.line++
@@ -77,18 +103,32 @@ func (rs *RuleSet) Restore(text string) error {
 		return &ParseError{r.line, "*" + r.open.Name, "the table is not closed by COMMIT"}
 	}
 	rs.tables = r.tables
+	rs.index()
+	return nil
+}
+
+// index finds what Trace needs to know of the tables as they are now.
+func (rs *RuleSet) index() {
+	rs.tracks, rs.chains = false, nil // older Results keep the old list
+	rs.hooks = [len(hookChain)][]*Chain{}
 	for _, t := range rs.tables {
 		t.link()
+		for _, c := range t.order {
+			c.id = int32(len(rs.chains))
+			rs.chains = append(rs.chains, c)
+			if c.base != nil {
+				rs.hooks[c.base.hook] = append(rs.hooks[c.base.hook], c)
+			}
+		}
+		rs.tracks = rs.tracks || slices.ContainsFunc(t.order, (*Chain).tracks)
 	}
 	for h, tables := range tablesOf {
-		rs.hooks[h] = nil
 		for _, t := range tables {
 			if c := rs.Table(t).Chain(hookChain[h]); c != nil {
 				rs.hooks[h] = append(rs.hooks[h], c)
 			}
 		}
 	}
-	return nil
 }
 
 // Table returns the table of that name, or nil.
@@ -129,6 +169,10 @@ func (t *Table) link() {
 			}
 		}
 	}
+}
+
+func (c *Chain) tracks() bool {
+	return slices.ContainsFunc(c.Rules, func(r *Rule) bool { return r.tracks })
 }
 
 // restorer applies one text. Tables are copied before they are changed, so that
@@ -226,15 +270,14 @@ func (r *restorer) declare(s string) error {
 	}
 	name, policy := f[0], f[1]
 	if builtin(r.open.Name, name) {
-		if policy != "ACCEPT" && policy != "DROP" {
-			return fmt.Errorf("policy %q: want ACCEPT or DROP", policy)
+		if policy != "ACCEPT" && policy != "DROP" && policy != "-" {
+			return fmt.Errorf("policy %q: want ACCEPT, DROP or - for no change", policy)
 		}
 		c, err := r.mutable(name)
-		if err != nil {
-			return err
+		if err == nil && policy != "-" {
+			c.Policy = policy
 		}
-		c.Policy = policy
-		return nil
+		return err
 	}
 	if err := checkChainName(name); err != nil {
 		return err

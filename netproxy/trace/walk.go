@@ -23,7 +23,14 @@ func (rs *RuleSet) Trace(p Packet) Result {
 	if p.State == 0 {
 		p.State = New
 	}
-	w := &walk{rules: rs, packet: &p, budget: maxOutcomes, pending: make([]frame, 0, 4), outcomes: make([]Outcome, 0, 12)}
+	w, _ := rs.walks.Get().(*walk)
+	if w == nil {
+		w = &walk{}
+	}
+	defer w.recycle()
+	w.rules, w.packet, w.tracked = rs, p, rs.tracks || rs.Tracking
+	w.budget, w.visits = maxOutcomes, 0
+	w.steps = append(w.steps, step{}) // so that 0 is none
 	f := frame{
 		src: p.Src, dst: p.Dst, mark: p.Mark, state: p.State, p: 1,
 		in: p.In, out: p.Out, hook: hookPrerouting,
@@ -34,11 +41,30 @@ func (rs *RuleSet) Trace(p Packet) Result {
 	w.enter(&f)
 	for len(w.pending) > 0 {
 		last := len(w.pending) - 1
-		f := w.pending[last]
+		f = w.pending[last]
 		w.pending = w.pending[:last]
 		w.run(&f)
 	}
-	return Result{Packet: p, Outcomes: w.outcomes}
+	t := &trail{rs.chains, slices.Clone(w.steps)}
+	out := slices.Clone(w.outcomes)
+	for i := range out {
+		out[i].trail = t
+	}
+	return Result{Packet: p, Outcomes: out}
+}
+
+// recycle keeps the walk's memory for the next one. Without, half of the time of
+// a trace goes to the garbage collector (BenchmarkTrace).
+func (w *walk) recycle() {
+	rs := w.rules
+	if cap(w.outcomes) > 1<<10 || cap(w.pending) > 1<<10 {
+		return
+	}
+	clear(w.pending[:cap(w.pending)])
+	clear(w.calls)
+	clear(w.outcomes)
+	*w = walk{pending: w.pending[:0], calls: w.calls[:0], key: w.key[:0], steps: w.steps[:0], outcomes: w.outcomes[:0]}
+	rs.walks.Put(w)
 }
 
 func (rs *RuleSet) isLocal(a netip.Addr) bool {
@@ -48,12 +74,14 @@ func (rs *RuleSet) isLocal(a netip.Addr) bool {
 // walk is one trace: a depth-first search, in which each branch is a frame.
 type walk struct {
 	rules    *RuleSet
-	packet   *Packet
-	budget   int // unknown matches that may still be taken both ways
-	visits   int // rules looked at
+	packet   Packet
+	tracked  bool // connection tracking is on
+	budget   int  // unknown matches that may still be taken both ways
+	visits   int  // rules looked at
 	pending  []frame
-	slab     []step // steps and calls are allocated by the dozen
 	calls    []call
+	key      []byte
+	steps    []step // of all branches; they form a tree, as the first ones are common
 	outcomes []Outcome
 }
 
@@ -66,16 +94,17 @@ type frame struct {
 	state    State
 	p        float64
 	masq     bool
+	decided  bool // the table is done with it
 	looped   bool // the packet was sent here, and has come back in through lo
 
 	hook  hook
 	table int    // position in tablesOf(hook)
 	base  *Chain // the built-in chain that the table began with
 	chain *Chain
-	rule  int // the next rule to look at in chain
-	stack *call
+	rule  int   // the next rule to look at in chain
+	stack int32 // the last of walk.calls that it is to return from, +1
 
-	steps      *step
+	last       int32 // of walk.steps; 0 for none
 	remembered *memory
 	assumed    *assumption
 	depth      int
@@ -85,14 +114,19 @@ type frame struct {
 type call struct {
 	chain *Chain
 	rule  int
-	up    *call
+	up    int32 // as frame.stack
 }
 
-type step struct {
-	chain  *Chain
-	number int
-	before *step
+// trail is what the steps of outcomes are read from. It has no pointer per step,
+// so that the garbage collector need not look at it.
+type trail struct {
+	chains []*Chain
+	steps  []step
 }
+
+// step is a rule that matched: the position of its chain in trail.chains, its
+// number in the chain, from 1, and the position of the step before.
+type step struct{ chain, number, before int32 }
 
 type memory struct {
 	list   string
@@ -133,10 +167,10 @@ func (w *walk) enter(f *frame) {
 		chains := w.rules.hooks[f.hook]
 		for ; f.table < len(chains); f.table++ {
 			c := chains[f.table]
-			if c.table.Name == "nat" && (f.state&New == 0 || f.looped) {
+			if c.nat() && (f.state&New == 0 || f.looped || !w.tracked) || c.base != nil && c.table.ip6 != f.dst.Addr().Is6() {
 				continue
 			}
-			f.base, f.chain, f.rule, f.stack, f.depth = c, c, 0, nil, 0
+			f.base, f.chain, f.rule, f.stack, f.depth = c, c, 0, 0, 0
 			w.run(f)
 			return
 		}
@@ -145,6 +179,14 @@ func (w *walk) enter(f *frame) {
 			return
 		}
 	}
+}
+
+// nat says whether the chain is asked only for the first packet of a connection.
+func (c *Chain) nat() bool {
+	if c.base != nil {
+		return c.base.nat
+	}
+	return c.table.Name == "nat"
 }
 
 // advance goes to the next hook, or returns false at the end of the way.
@@ -171,16 +213,17 @@ func (w *walk) advance(f *frame) bool {
 // run follows a frame through chains until the table's verdict, and goes on
 // with the next table.
 func (w *walk) run(f *frame) {
-	for {
+	for !f.decided {
 		if f.rule = f.chain.next(f.rule, f.dst.Addr()); f.rule >= len(f.chain.Rules) {
-			if f.stack == nil {
+			if f.stack == 0 {
 				if f.base.Policy == "DROP" {
 					w.finish(f, Drop)
 					return
 				}
 				break
 			}
-			f.chain, f.rule, f.stack = f.stack.chain, f.stack.rule, f.stack.up
+			c := &w.calls[f.stack-1]
+			f.chain, f.rule, f.stack = c.chain, c.rule, c.up
 			f.depth--
 			continue
 		}
@@ -191,16 +234,20 @@ func (w *walk) run(f *frame) {
 		}
 		rule := f.chain.Rules[f.rule]
 		f.rule++
-		if !w.matches(rule, f) {
-			continue
+		done := goOn
+		if rule.nft != nil {
+			done = w.statements(rule, f)
+		} else if w.matches(rule, f) {
+			done = w.apply(rule, f)
 		}
-		if done := w.apply(rule, f); done == goOn {
-			continue
-		} else if done == finished {
+		if done == finished {
 			return
 		}
-		break
+		if done == decided {
+			break
+		}
 	}
+	f.decided = false
 	f.table++
 	w.enter(f)
 }
@@ -229,12 +276,14 @@ func (w *walk) matches(r *Rule, f *frame) bool {
 			return false
 		}
 	}
-	if len(w.slab) == 0 {
-		w.slab = make([]step, 32)
-	}
-	w.slab[0] = step{f.chain, f.rule, f.steps}
-	f.steps, w.slab = &w.slab[0], w.slab[1:]
+	w.note(f)
 	return true
+}
+
+// note records that the packet has matched the rule before f.rule.
+func (w *walk) note(f *frame) {
+	w.steps = append(w.steps, step{f.chain.id, int32(f.rule), f.last})
+	f.last = int32(len(w.steps) - 1)
 }
 
 // masqueraded compares the source of a packet that was masqueraded on its way to
@@ -367,25 +416,22 @@ func (w *walk) apply(r *Rule, f *frame) progress {
 		return decided
 	}
 	if to := f.chain.links[f.rule-1]; to != nil {
-		return w.jump(r, f, to)
+		return w.jump(f, to, r.isGoto)
 	}
 	f.assumed = &assumption{"-j " + r.target + " lets it go on", true, f.assumed}
 	return goOn
 }
 
-func (w *walk) jump(r *Rule, f *frame, to *Chain) progress {
+func (w *walk) jump(f *frame, to *Chain, isGoto bool) progress {
 	// The kernel refuses loops; a text may have one.
 	if f.depth++; f.depth > 1000 {
 		f.assumed = &assumption{"the chains from " + to.Name + " are no loop", true, f.assumed}
 		w.finish(f, Drop)
 		return finished
 	}
-	if !r.isGoto {
-		if len(w.calls) == 0 {
-			w.calls = make([]call, 32)
-		}
-		w.calls[0] = call{f.chain, f.rule, f.stack}
-		f.stack, w.calls = &w.calls[0], w.calls[1:]
+	if !isGoto {
+		w.calls = append(w.calls, call{f.chain, f.rule, f.stack})
+		f.stack = int32(len(w.calls))
 	}
 	f.chain, f.rule = to, 0
 	return goOn
@@ -412,7 +458,7 @@ func (w *walk) later(f frame) { w.pending = append(w.pending, f) }
 func (w *walk) finish(f *frame, v Verdict) {
 	o := Outcome{
 		Verdict: v, Probability: f.p, Src: f.src, Dst: f.dst,
-		Masquerade: f.masq, Mark: f.mark, last: f.steps,
+		Masquerade: f.masq, Mark: f.mark, last: f.last,
 	}
 	for r := f.remembered; r != nil; r = r.before {
 		o.Remembered = append(o.Remembered, r.list)

@@ -16,6 +16,7 @@ import (
 type balancer struct {
 	mu      sync.Mutex
 	route   *netproxy.Route
+	nodeIPs []netip.Addr
 	clients map[netip.Addr]visit // of routes with affinity
 	swept   time.Time
 }
@@ -26,8 +27,8 @@ type visit struct {
 	at time.Time
 }
 
-func newBalancer(r *netproxy.Route) *balancer {
-	return &balancer{route: r, clients: map[netip.Addr]visit{}}
+func newBalancer(r *netproxy.Route, nodeIPs []netip.Addr) *balancer {
+	return &balancer{route: r, nodeIPs: nodeIPs, clients: map[netip.Addr]visit{}}
 }
 
 func (b *balancer) set(r *netproxy.Route) {
@@ -52,14 +53,23 @@ func (b *balancer) candidates(kind Kind, client netip.Addr) []netproxy.Destinati
 	if kind == Internal {
 		return r.Internal()
 	}
-	if kind == LoadBalancer && len(r.SourceRanges) > 0 &&
-		!slices.ContainsFunc(r.SourceRanges, func(p netip.Prefix) bool { return p.Contains(client) }) {
+	if kind == LoadBalancer && !b.allowed(client) {
 		return nil
 	}
 	if client.IsLoopback() {
 		return r.Cluster
 	}
 	return r.FromOutside()
+}
+
+// allowed says whether the client may use the load balancers.
+func (b *balancer) allowed(client netip.Addr) bool {
+	contains := func(p netip.Prefix) bool { return p.Contains(client) }
+	ranges := b.route.SourceRanges
+	return len(ranges) == 0 || slices.ContainsFunc(ranges, contains) ||
+		slices.ContainsFunc(b.nodeIPs, func(a netip.Addr) bool {
+			return slices.ContainsFunc(b.route.AllowedSources(a), contains)
+		})
 }
 
 // choose returns the endpoint for a new connection of a client, other than those

@@ -21,6 +21,9 @@ import (
 type Proxy struct {
 	// Listen returns where to listen for a route. Nil means DefaultListen.
 	Listen func(*netproxy.Route) []Listener
+	// NodeIPs are the machine's own addresses. They are for load balancers with
+	// source ranges; see netproxy.Config.NodeIP.
+	NodeIPs []netip.Addr
 	// UDPTimeout is how long a UDP flow lives without a packet in either
 	// direction. Zero means one minute.
 	UDPTimeout time.Duration
@@ -202,7 +205,7 @@ type opened struct {
 }
 
 func newServer(p *Proxy, r *netproxy.Route) *server {
-	return &server{balancer: newBalancer(r), proxy: p, name: r.Name}
+	return &server{balancer: newBalancer(r, p.NodeIPs), proxy: p, name: r.Name}
 }
 
 // set changes where the route leads.

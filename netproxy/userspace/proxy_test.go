@@ -269,12 +269,14 @@ func TestPolicies(t *testing.T) {
 		{"internal", userspace.Internal, "192.0.2.0/24", netproxy.Local, any.Addr.String()},
 		{"external from this machine", userspace.External, "", netproxy.Local, any.Addr.String()},
 		{"source not allowed", userspace.LoadBalancer, "192.0.2.0/24", netproxy.Cluster, ""},
+		{"the node itself", userspace.LoadBalancer, "198.51.100.0/24", netproxy.Cluster, any.Addr.String()},
 		{"source allowed", userspace.LoadBalancer, "127.0.0.0/8", netproxy.Cluster, any.Addr.String()},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			kind = c.kind
 			var at netip.AddrPort
-			p := &userspace.Proxy{Listen: func(r *netproxy.Route) []userspace.Listener {
+			// The node has the load balancer's address, so it is its own source.
+			p := &userspace.Proxy{NodeIPs: []netip.Addr{netip.MustParseAddr("198.51.100.1")}, Listen: func(r *netproxy.Route) []userspace.Listener {
 				if !at.IsValid() {
 					l, err := net.Listen("tcp4", "127.0.0.1:0")
 					if err != nil {
@@ -288,6 +290,7 @@ func TestPolicies(t *testing.T) {
 			}}
 			defer p.Cleanup(t.Context())
 			r := route(netproxy.TCP, any)
+			r.LoadBalancers = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
 			r.Local, r.ExternalPolicy = []netproxy.Destination{local}, c.policy
 			if c.ranges != "" {
 				r.SourceRanges = []netip.Prefix{netip.MustParsePrefix(c.ranges)}

@@ -70,6 +70,15 @@ func New[T store.Copier[T]](src watch.Source[T], opts Options) *Source[T] {
 	}
 }
 
+// Schema returns the kind of the source behind this one, if it has one, so that an
+// informer finds its indexes.
+func (s *Source[T]) Schema() *store.Schema {
+	if k, ok := s.src.(interface{ Schema() *store.Schema }); ok {
+		return k.Schema()
+	}
+	return nil
+}
+
 // SetFaults changes the random faults.
 func (s *Source[T]) SetFaults(f Faults) {
 	s.mu.Lock()

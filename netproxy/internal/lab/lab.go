@@ -10,7 +10,7 @@
 //	                             +-------- node2 192.168.50.12 -- pod  10.244.2.11
 //	                                             fd50::12              fd44:2::11
 //
-// Every pod answers on port 8080, TCP and UDP, with its name and the address
+// Every pod answers on port 8080, TCP, UDP and SCTP, with its name and the address
 // that the request came from. Everything a lab makes is removed when the test
 // ends.
 package lab
@@ -82,16 +82,16 @@ func New(t testing.TB) *Lab {
 	l.Pod2 = l.host("pod2", "10.244.1.12", "fd44:1::12")
 	l.Pod3 = l.host("pod3", "10.244.2.11", "fd44:2::11")
 
-	sw.ip("link add br0 type bridge mcast_snooping 0", "link set br0 up")
+	sw.IP("link add br0 type bridge mcast_snooping 0", "link set br0 up")
 	for _, h := range []*Host{l.Client, l.Node1, l.Node2} {
 		l.cable(sw, h, "br0", "eth0")
 	}
 	l.node(l.Node1, 1, l.Pod1, l.Pod2)
 	l.node(l.Node2, 2, l.Pod3)
-	l.Node1.ip("route add 10.244.2.0/24 via 192.168.50.12", "-6 route add fd44:2::/64 via fd50::12")
-	l.Node2.ip("route add 10.244.1.0/24 via 192.168.50.11", "-6 route add fd44:1::/64 via fd50::11")
+	l.Node1.IP("route add 10.244.2.0/24 via 192.168.50.12", "-6 route add fd44:2::/64 via fd50::12")
+	l.Node2.IP("route add 10.244.1.0/24 via 192.168.50.11", "-6 route add fd44:1::/64 via fd50::11")
 	// The client sends everything that is not next to it by node1.
-	l.Client.ip("route add default via 192.168.50.11", "-6 route add default via fd50::11")
+	l.Client.IP("route add default via 192.168.50.11", "-6 route add default via fd50::11")
 	for _, h := range []*Host{l.Pod1, l.Pod2, l.Pod3} {
 		h.serve()
 	}
@@ -101,7 +101,7 @@ func New(t testing.TB) *Lab {
 // node sets up a node with its bridge and pods.
 func (l *Lab) node(n *Host, number int, pods ...*Host) {
 	v4, v6 := fmt.Sprintf("10.244.%d.1", number), fmt.Sprintf("fd44:%d::1", number)
-	n.ip("link add cbr0 type bridge mcast_snooping 0",
+	n.IP("link add cbr0 type bridge mcast_snooping 0",
 		"addr add "+v4+"/24 dev cbr0",
 		"addr add "+v6+"/64 dev cbr0 nodad",
 		"link set cbr0 up",
@@ -117,7 +117,7 @@ func (l *Lab) node(n *Host, number int, pods ...*Host) {
 	n.sysctl("net/bridge/bridge-nf-call-ip6tables", "1")
 	for _, p := range pods {
 		l.cable(n, p, "cbr0", "eth0")
-		p.ip("route add default via "+v4, "-6 route add default via "+v6)
+		p.IP("route add default via "+v4, "-6 route add default via "+v6)
 		// A pod may be its own endpoint: the bridge must send out where it received.
 		n.run("bridge", "link", "set", "dev", "v"+p.Name, "hairpin", "on")
 	}
@@ -127,8 +127,8 @@ func (l *Lab) node(n *Host, number int, pods ...*Host) {
 func (l *Lab) cable(side, h *Host, bridge, dev string) {
 	port := "v" + h.Name
 	l.ip("link", "add", port, "netns", l.prefix+side.Name, "type", "veth", "peer", "name", dev, "netns", l.prefix+h.Name)
-	side.ip("link set "+port+" master "+bridge, "link set "+port+" up")
-	h.ip(fmt.Sprintf("addr add %v/24 dev %s", h.V4, dev), fmt.Sprintf("addr add %v/64 dev %s nodad", h.V6, dev), "link set "+dev+" up")
+	side.IP("link set "+port+" master "+bridge, "link set "+port+" up")
+	h.IP(fmt.Sprintf("addr add %v/24 dev %s", h.V4, dev), fmt.Sprintf("addr add %v/64 dev %s nodad", h.V6, dev), "link set "+dev+" up")
 }
 
 func (l *Lab) host(name, v4, v6 string) *Host {
@@ -151,7 +151,7 @@ func (l *Lab) host(name, v4, v6 string) *Host {
 	}
 	h.sysctl("net/ipv6/conf/all/accept_dad", "0")
 	h.sysctl("net/ipv6/conf/default/accept_dad", "0")
-	h.ip("link set lo up")
+	h.IP("link set lo up")
 	return h
 }
 
@@ -162,11 +162,19 @@ func (l *Lab) ip(args ...string) {
 	}
 }
 
-// ip runs ip commands in the host's namespace.
-func (h *Host) ip(commands ...string) {
+// IP runs ip commands in the host's namespace.
+func (h *Host) IP(commands ...string) {
 	h.lab.t.Helper()
 	for _, c := range commands {
 		h.run("ip", strings.Fields(c)...)
+	}
+}
+
+// AddAddr gives the host further addresses, as "ip addr add" takes them.
+func (h *Host) AddAddr(addrs ...string) {
+	h.lab.t.Helper()
+	for _, a := range addrs {
+		h.IP("addr add " + a + " dev lo")
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -29,17 +28,21 @@ func (h *Host) serve() {
 	var tcp net.Listener
 	var udp net.PacketConn
 	var err1, err2 error
+	sctp4, err3 := h.listenSCTP(false)
+	sctp6, err4 := h.listenSCTP(true)
 	h.Do(func() {
 		tcp, err1 = net.Listen("tcp", ":8080")
 		udp, err2 = net.ListenPacket("udp", ":8080")
 	})
-	if err := errors.Join(err1, err2); err != nil {
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		h.lab.t.Fatal(err)
 	}
 	var wg sync.WaitGroup
 	h.lab.t.Cleanup(func() {
 		tcp.Close()
 		udp.Close()
+		sctp4.Close()
+		sctp6.Close()
 		wg.Wait()
 	})
 	wg.Go(func() {
@@ -52,6 +55,8 @@ func (h *Host) serve() {
 		}
 	})
 	wg.Go(func() { h.answerUDP(udp) })
+	wg.Go(func() { h.answerSCTP(sctp4) })
+	wg.Go(func() { h.answerSCTP(sctp6) })
 }
 
 // answerTCP says who answers, and then echoes until the client has done.
@@ -101,6 +106,9 @@ func (h *Host) DialFor(limit time.Duration, p netproxy.Protocol, to netip.AddrPo
 
 // Request makes one connection from the host and returns who answered.
 func (h *Host) Request(p netproxy.Protocol, to netip.AddrPort) (Reply, error) {
+	if p == netproxy.SCTP {
+		return h.requestSCTP(to)
+	}
 	c, err := h.Dial(p, to)
 	if err != nil {
 		return Reply{}, err
@@ -122,9 +130,7 @@ func Ask(c net.Conn) (Reply, error) {
 	if err != nil {
 		return Reply{}, err
 	}
-	pod, source, _ := strings.Cut(strings.TrimSpace(string(buf[:n])), " ")
-	a, err := netip.ParseAddr(source)
-	return Reply{pod, a}, err
+	return parseReply(string(buf[:n]))
 }
 
 // Requests makes n connections and counts the replies.

@@ -24,6 +24,7 @@ type NewBackend func(netproxy.Config) (netproxy.Backend, error)
 type Cluster struct {
 	*lab.Lab
 	t     testing.TB
+	make  NewBackend
 	nodes []*node
 }
 
@@ -35,21 +36,28 @@ type node struct {
 
 // NewCluster makes a lab and empty back ends on its nodes.
 func NewCluster(t testing.TB, make NewBackend) *Cluster {
-	c := &Cluster{Lab: lab.New(t), t: t}
+	c := &Cluster{Lab: lab.New(t), t: t, make: make}
 	for _, h := range []*lab.Host{c.Node1, c.Node2} {
 		n := &node{host: h, tracker: netproxy.NewTracker(netproxy.Node{Name: h.Name})}
-		for f, pods := range map[netproxy.Family]string{netproxy.IPv4: "10.244.0.0/16", netproxy.IPv6: "fd44::/16"} {
-			b, err := make(netproxy.Config{
-				Family: f, PodCIDR: netip.MustParsePrefix(pods), LocalhostNodePorts: f == netproxy.IPv4,
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			n.backends[f] = b
-		}
+		c.start(n)
 		c.nodes = append(c.nodes, n)
 	}
 	return c
+}
+
+// start gives the node new back ends, which know of nothing.
+func (c *Cluster) start(n *node) {
+	c.t.Helper()
+	for f, pods := range map[netproxy.Family]string{netproxy.IPv4: "10.244.0.0/16", netproxy.IPv6: "fd44::/16"} {
+		b, err := c.make(netproxy.Config{
+			Family: f, PodCIDR: netip.MustParsePrefix(pods), LocalhostNodePorts: f == netproxy.IPv4,
+			NodeIP: addrOf(n.host, f),
+		})
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		n.backends[f] = b
+	}
 }
 
 // Set gives a service with these pods as endpoints to both nodes.
@@ -86,14 +94,32 @@ func (c *Cluster) slice(s netproxy.Service, pods []*lab.Host) netproxy.EndpointS
 func (c *Cluster) Sync() {
 	c.t.Helper()
 	for _, n := range c.nodes {
-		changes := n.tracker.Changes()
-		for _, b := range n.backends {
-			var err error
-			n.host.Do(func() { err = b.Sync(context.Background(), changes) })
-			if err != nil {
-				c.t.Fatalf("%s: %v", n.host.Name, err)
-			}
+		c.sync(n, n.tracker.Changes())
+	}
+}
+
+func (c *Cluster) sync(n *node, changes []netproxy.Change) {
+	c.t.Helper()
+	for _, b := range n.backends {
+		var err error
+		n.host.Do(func() { err = b.Sync(context.Background(), changes) })
+		if err != nil {
+			c.t.Fatalf("%s: %v", n.host.Name, err)
 		}
+	}
+}
+
+// Restart does what the start of a new process on each node does: new back ends
+// over the rules that are in the kernel.
+func (c *Cluster) Restart() {
+	c.t.Helper()
+	for _, n := range c.nodes {
+		c.start(n)
+		var all []netproxy.Change
+		for _, r := range n.tracker.Routes() {
+			all = append(all, netproxy.Change{New: r})
+		}
+		c.sync(n, all)
 	}
 }
 

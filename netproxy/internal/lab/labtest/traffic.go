@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -26,7 +27,8 @@ func Traffic(t *testing.T, make NewBackend) {
 
 	web := service("web", 10)
 	web.Ports[0].NodePort = 30080
-	web.Ports = append(web.Ports, netproxy.ServicePort{Name: "dns", Protocol: netproxy.UDP, Port: 53, NodePort: 30053})
+	web.Ports = append(web.Ports, netproxy.ServicePort{Name: "dns", Protocol: netproxy.UDP, Port: 53, NodePort: 30053},
+		netproxy.ServicePort{Name: "sctp", Protocol: netproxy.SCTP, Port: 3868, NodePort: 30868})
 	web.ExternalIPs = []netip.Addr{netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("2001:db8::7")}
 	c.Set(web, all...)
 
@@ -53,6 +55,15 @@ func Traffic(t *testing.T, make NewBackend) {
 	balanced.SourceRanges = []netip.Prefix{netip.MustParsePrefix("192.168.50.2/32"), netip.MustParsePrefix("fd50::2/128")}
 	c.Set(balanced, all...)
 
+	// The load balancer's address is one of node1's own too: what node1 sends
+	// there has that address as its source.
+	own := service("own", 18)
+	own.LoadBalancers = []netproxy.LoadBalancer{{Addr: netip.MustParseAddr("203.0.113.7")}, {Addr: netip.MustParseAddr("2001:db8:1::7")}}
+	own.SourceRanges = []netip.Prefix{netip.MustParsePrefix("192.168.50.11/32"), netip.MustParsePrefix("fd50::11/128")}
+	c.Set(own, c.Pod3)
+	c.Node1.AddAddr("203.0.113.7/32", "2001:db8:1::7/128")
+	c.Node2.AddAddr("203.0.113.6/32", "2001:db8:1::6/128") // of the next service, which node2 may not use
+
 	guarded := service("guarded", 17)
 	guarded.LoadBalancers = []netproxy.LoadBalancer{{Addr: netip.MustParseAddr("203.0.113.6")}, {Addr: netip.MustParseAddr("2001:db8:1::6")}}
 	guarded.SourceRanges = []netip.Prefix{netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("2001:db8:9::/48")}
@@ -69,11 +80,16 @@ func Traffic(t *testing.T, make NewBackend) {
 			c.check(t, c.Client, 30, netproxy.UDP, at(web.ClusterIPs[i], 53), outer)
 			c.check(t, c.Client, 30, netproxy.TCP, at(node1, 30080), outer)
 			c.check(t, c.Client, 30, netproxy.UDP, at(node1, 30053), outer)
+			c.check(t, c.Client, 30, netproxy.SCTP, at(web.ClusterIPs[i], 3868), outer)
+			c.check(t, c.Client, 30, netproxy.SCTP, at(node1, 30868), outer)
 			c.check(t, c.Client, 10, netproxy.TCP, at(web.ExternalIPs[i], 80), outer)
 			// The node's own programs, and a pod, which keeps its address.
 			c.check(t, c.Node1, 10, netproxy.TCP, vip(web), want{all, anySource})
 			c.check(t, c.Pod3, 10, netproxy.TCP, vip(selfish), want{[]*lab.Host{c.Pod1}, source(addrOf(c.Pod3, f))})
 			c.check(t, c.Pod2, 10, netproxy.TCP, vip(selfish), want{[]*lab.Host{c.Pod1}, source(addrOf(c.Pod2, f))})
+			if f == netproxy.IPv4 {
+				c.check(t, c.Node1, 10, netproxy.TCP, at(netip.MustParseAddr("127.0.0.1"), 30080), want{all, c.masqueraded(f)})
+			}
 			// Hairpin: a pod that is its own endpoint sees the bridge.
 			c.check(t, c.Pod1, 5, netproxy.TCP, vip(selfish), want{[]*lab.Host{c.Pod1}, c.masqueraded(f)})
 			// Internal policy Local: the endpoints of the node alone.
@@ -88,14 +104,18 @@ func Traffic(t *testing.T, make NewBackend) {
 			// Source ranges.
 			c.check(t, c.Client, 10, netproxy.TCP, at(balanced.LoadBalancers[i].Addr, 80), outer)
 			blocked(t, c.Client, at(guarded.LoadBalancers[i].Addr, 80))
+			c.check(t, c.Node1, 5, netproxy.TCP, at(own.LoadBalancers[i].Addr, 80), want{[]*lab.Host{c.Pod3}, anySource})
+			blocked(t, c.Client, at(own.LoadBalancers[i].Addr, 80))
+			blocked(t, c.Node2, at(guarded.LoadBalancers[i].Addr, 80))
 			// No endpoints: an error at once, and not only for TCP.
 			if _, err := c.Client.Request(netproxy.TCP, at(netip.MustParseAddr([]string{"10.96.0.15", "fd96::f"}[i]), 80)); !errors.Is(err, syscall.ECONNREFUSED) {
 				t.Errorf("service without endpoints: %v, want connection refused", err)
 			}
-			c.affinity(t, vip(sticky))
+			c.affinity(t, sticky, all, vip(sticky))
 		})
 	}
 	t.Run("churn", func(t *testing.T) { c.churn(t, web, all) })
+	t.Run("restart", func(t *testing.T) { c.restart(t, web, sticky) })
 	t.Run("cleanup", c.cleanup)
 }
 
@@ -113,11 +133,30 @@ func blocked(t *testing.T, from *lab.Host, to netip.AddrPort) {
 
 // affinity expects that a client always gets the pod that it got first, and that
 // it gets a live one when that one goes.
-func (c *Cluster) affinity(t *testing.T, to netip.AddrPort) {
+func (c *Cluster) affinity(t *testing.T, sticky netproxy.Service, all []*lab.Host, to netip.AddrPort) {
 	t.Helper()
-	got, err := c.Client.Requests(20, netproxy.TCP, to)
-	if err != nil || len(got) != 1 {
-		t.Errorf("affinity: %v answered (%v), want one pod", got, err)
+	one := func() string {
+		t.Helper()
+		got, err := c.Client.Requests(20, netproxy.TCP, to)
+		if err != nil || len(got) != 1 {
+			t.Errorf("affinity: %v answered (%v), want one pod", got, err)
+		}
+		for r := range got {
+			return r.Pod
+		}
+		return ""
+	}
+	first := one()
+	c.Set(sticky, slices.DeleteFunc(slices.Clone(all), func(h *lab.Host) bool { return h.Name == first })...)
+	c.Sync()
+	second := one()
+	if second == first {
+		t.Errorf("affinity: %s answers, which is no endpoint any more", first)
+	}
+	c.Set(sticky, all...)
+	c.Sync()
+	if third := one(); third != second {
+		t.Errorf("affinity: %s answers after %s, though that is an endpoint still", third, second)
 	}
 }
 
@@ -135,23 +174,7 @@ func (c *Cluster) churn(t *testing.T, web netproxy.Service, all []*lab.Host) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop := make(chan struct{})
-	failed := make(chan error, 1)
-	made := 0
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for ; ; made++ {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			if _, err := c.Client.Request(netproxy.TCP, to); err != nil {
-				failed <- err
-				return
-			}
-		}
-	})
+	made := c.connecting(t, to)
 	for i := range 12 {
 		var rest []*lab.Host
 		for _, p := range all {
@@ -175,15 +198,66 @@ func (c *Cluster) churn(t *testing.T, web netproxy.Service, all []*lab.Host) {
 		t.Errorf("a connection to %s broke when it stopped being an endpoint: %v", holder.Pod, err)
 	}
 	c.check(t, c.Client, 30, netproxy.TCP, to, want{rest, anySource})
-	close(stop)
-	wg.Wait()
-	select {
-	case err := <-failed:
-		t.Errorf("after %d connections: %v", made, err)
-	default:
+	if n := made(); n < 5 { // it tested nothing
+		t.Errorf("only %d connections were made during 12 changes", n)
 	}
-	if made < 5 { // it tested nothing
-		t.Errorf("only %d connections were made during 12 changes", made)
+}
+
+// connecting makes connections, none of which may fail, until the function that it
+// returns is called, which returns how many there were.
+func (c *Cluster) connecting(t *testing.T, to netip.AddrPort) func() int {
+	stop := make(chan struct{})
+	made := 0
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for ; ; made++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if _, err := c.Client.Request(netproxy.TCP, to); err != nil {
+				t.Errorf("after %d connections: %v", made, err)
+				return
+			}
+		}
+	})
+	return func() int {
+		close(stop)
+		wg.Wait()
+		return made
+	}
+}
+
+// restart starts new back ends over the rules of the old ones, while the client
+// makes connections. None may fail, and clients keep their affinity.
+func (c *Cluster) restart(t *testing.T, web, sticky netproxy.Service) {
+	before := map[netip.AddrPort]map[lab.Reply]int{}
+	for _, a := range sticky.ClusterIPs {
+		to := netip.AddrPortFrom(a, 80)
+		got, err := c.Client.Requests(2, netproxy.TCP, to)
+		if err != nil || len(got) != 1 {
+			t.Fatalf("affinity: %v answered (%v), want one pod", got, err)
+		}
+		before[to] = got
+	}
+	made := c.connecting(t, netip.AddrPortFrom(web.ClusterIPs[0], 80))
+	for range 3 {
+		c.Restart()
+	}
+	if n := made(); n < 5 {
+		t.Errorf("only %d connections were made during 3 restarts", n)
+	}
+	for to, had := range before {
+		got, err := c.Client.Requests(10, netproxy.TCP, to)
+		if err != nil {
+			t.Error(err)
+		}
+		for r := range got {
+			if had[r] == 0 {
+				t.Errorf("%v: after a restart %v answers, before it was %v", to, r, had)
+			}
+		}
 	}
 }
 
