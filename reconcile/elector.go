@@ -212,10 +212,10 @@ func (e *Elector) ours(m mark) bool { return m.holder == e.opts.Identity && m.se
 // campaign returns once this replica holds the lease; nil when ctx has ended.
 func (e *Elector) campaign(ctx context.Context) (*tenure, error) {
 	for {
-		attempt, cancel := context.WithTimeout(ctx, e.opts.Timing.attempt())
-		t, wait, err := e.attempt(attempt)
-		cancel()
+		t, wait, err := e.attempt(ctx)
 		switch {
+		case t != nil && ctx.Err() != nil: // too late
+			return nil, t.end(ctx)
 		case t != nil:
 			return t, nil
 		case ctx.Err() != nil:
@@ -240,8 +240,13 @@ func (e *Elector) pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// attempt takes the lease if it is free; else it returns when to look again.
+// attempt takes the lease if it is free; else it returns when to look again. What
+// it has begun to take it takes even if ctx ends meanwhile, to give it back then:
+// else others would wait for somebody who is gone.
 func (e *Elector) attempt(ctx context.Context) (*tenure, time.Duration, error) {
+	taking := context.WithoutCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, e.opts.Timing.attempt())
+	defer cancel()
 	found, err := e.objects.get(ctx, e.key)
 	now := time.Now()
 	retry := e.pace.next(e.opts.Timing.Retry)
@@ -255,7 +260,9 @@ func (e *Elector) attempt(ctx context.Context) (*tenure, time.Duration, error) {
 	} else if left := e.observe(found, now); left > 0 {
 		return nil, min(retry, left), nil
 	}
-	t, err := e.take(ctx, found)
+	taking, stop := context.WithTimeout(taking, e.opts.Timing.attempt())
+	defer stop()
+	t, err := e.take(taking, found)
 	return t, retry, err
 }
 
@@ -377,14 +384,15 @@ func (e *Elector) serve(ctx context.Context, t *tenure, lead func(context.Contex
 	if f := e.opts.Hooks.Deposed; f != nil {
 		f(term, lost)
 	}
-	stopped := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrLeadershipLost)
+	stopped := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, ErrLeadershipLost) || lost != nil && errors.Is(err, store.ErrLeaseLost)
 	switch {
 	case ctx.Err() != nil && stopped:
 		return false, nil
 	case lost == nil || ctx.Err() != nil:
 		return false, err
 	}
-	if err != nil && !stopped && !errors.Is(err, store.ErrLeaseLost) {
+	if err != nil && !stopped {
 		e.opts.Logger.Warn("reconcile: lead failed after leadership was lost", "lease", e.key, "error", err)
 	}
 	return true, nil

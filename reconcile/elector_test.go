@@ -580,6 +580,27 @@ func TestElectorStopsWhileCutOff(t *testing.T) {
 	})
 }
 
+// One that is asked to stop in the very moment in which it takes the lease gives
+// it back: nobody has to wait for it.
+func TestElectorStopsWhileElected(t *testing.T) {
+	withLeases(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
+		for stopAt := range 40 {
+			link := newLink(st, uint64(stopAt))
+			link.slow = 500 * time.Millisecond
+			a := campaign(t, newElector(t, link, "a"))
+			time.Sleep(time.Duration(stopAt) * 50 * time.Millisecond)
+			noError(t, a.stop())
+			l, err := leases.Get(t.Context(), leaseKey)
+			if errors.Is(err, store.ErrNotFound) {
+				continue
+			}
+			if err != nil || *l.Spec.HolderIdentity != "" {
+				t.Errorf("asked to stop after %v: the lease is held by %q: %v", time.Duration(stopAt)*50*time.Millisecond, *l.Spec.HolderIdentity, err)
+			}
+		}
+	})
+}
+
 func TestElectorOptions(t *testing.T) {
 	st := memory.New(memory.Options{})
 	defer st.Close()

@@ -38,8 +38,10 @@ type doubt struct {
 // join makes this replica a member; nil when ctx has ended.
 func (s *Sharder) join(ctx context.Context) (*shardingSession, error) {
 	id := newSession()
-	for {
-		attempt, cancel := context.WithTimeout(ctx, s.opts.Timing.attempt())
+	for ctx.Err() == nil {
+		// Not bound to ctx: a replica that joins in the moment in which it has to stop
+		// must know of it, to leave again.
+		attempt, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Timing.attempt())
 		t, err := s.enter(attempt, &id)
 		cancel()
 		switch {
@@ -51,8 +53,6 @@ func (s *Sharder) join(ctx context.Context) (*shardingSession, error) {
 			s.mu.Unlock()
 			s.opts.Logger.Info("reconcile: joined", "sharder", s.key, "identity", s.opts.Identity, "session", id, "fence", t.fence)
 			return session, nil
-		case ctx.Err() != nil:
-			return nil, nil
 		case hopeless(err):
 			return nil, err
 		case err != nil:
@@ -60,6 +60,7 @@ func (s *Sharder) join(ctx context.Context) (*shardingSession, error) {
 		}
 		sleep(ctx, s.pace.next(s.opts.Timing.Retry))
 	}
+	return nil, nil
 }
 
 // enter makes sure that there is a table, and then writes the Lease of a new

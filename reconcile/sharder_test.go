@@ -256,6 +256,8 @@ func TestSharderDeposes(t *testing.T) {
 				partition(t, a, b)
 				before := a.Shards()
 				run := a.begin(t, before[0])
+				cutAt, err := st.Revision(t.Context())
+				noError(t, err)
 				c.cut(a.link)
 				began := time.Now()
 				<-run.Context.Done()
@@ -275,6 +277,17 @@ func TestSharderDeposes(t *testing.T) {
 					t.Errorf("b took over after %v, want 15s after it saw a's last renewal", took)
 				}
 				ended(t, st, run.Fence)
+				sealed := false
+				for ev, err := range leases.Watch(t.Context(), store.WatchOptions{From: cutAt}) {
+					if err != nil || ev.Object.Name == "shards" {
+						noError(t, err)
+						break
+					}
+					sealed = sealed || *ev.Object.Spec.HolderIdentity == ""
+				}
+				if !sealed {
+					t.Error("a's shards were taken before its Lease was: it could have renewed that meanwhile")
+				}
 				time.Sleep(5 * time.Second)
 				if held, sealed := leaseNames(t, leases); !slices.Equal(held, []string{"b"}) || len(sealed) > 0 {
 					t.Errorf("Leases of %v, and of the ended %v: want a's to be gone, or it could renew it", held, sealed)
@@ -632,6 +645,21 @@ func TestSharderUnknownOutcome(t *testing.T) {
 		time.Sleep(time.Minute)
 		partition(t, a)
 		noError(t, a.stop())
+	})
+}
+
+// One that is asked to stop while it joins leaves nothing behind.
+func TestSharderStopsWhileJoining(t *testing.T) {
+	withLeases(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
+		for stopAt := range 40 {
+			a := share(t, st, "a")
+			a.link.set(func() { a.link.slow = 500 * time.Millisecond })
+			time.Sleep(time.Duration(stopAt) * 50 * time.Millisecond)
+			noError(t, a.stop())
+			if held, sealed := leaseNames(t, leases); len(held)+len(sealed) > 0 {
+				t.Errorf("asked to stop after %v: Leases of %v, and of the ended %v", time.Duration(stopAt)*50*time.Millisecond, held, sealed)
+			}
+		}
 	})
 }
 
