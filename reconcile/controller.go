@@ -87,7 +87,7 @@ func (o *Options[K]) check() error {
 	case o.Remember < 0:
 		return fmt.Errorf("remember %d keys: want 1 or more, or 0 for 1,024", o.Remember)
 	case slices.Contains(o.After, nil):
-		return errors.New("After has a nil controller")
+		return errors.New("a nil controller in After")
 	}
 	return new(o.Backoff).complete()
 }

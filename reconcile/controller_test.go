@@ -725,7 +725,7 @@ func TestBadControllers(t *testing.T) {
 			{"x", f, options{Resync: -1}, nil, "resync"},
 			{"x", f, options{Remember: -1}, nil, "remember"},
 			{"x", f, options{Backoff: reconcile.Backoff{Initial: -1}}, nil, "Backoff.Initial"},
-			{"x", f, options{After: []reconcile.Waiter{nil}}, nil, "nil controller"},
+			{"x", f, options{After: []reconcile.Waiter{nil}}, nil, "nil controller in After"},
 			{"x", f, options{}, []reconcile.Trigger[store.Key]{{}}, "zero value"},
 			{"x", f, options{}, []reconcile.Trigger[store.Key]{reconcile.For(raw)}, "not bound to this manager's store"},
 		}

@@ -270,8 +270,8 @@ func newListWatch(pods []*corev1.Pod) *listWatch {
 		list.Items = append(list.Items, kruntime.RawExtension{Object: p})
 	}
 	l := &listWatch{events: make(chan kwatch.Event, 100)}
-	l.ListFunc = func(metav1.ListOptions) (kruntime.Object, error) { return list, nil }
-	l.WatchFunc = func(metav1.ListOptions) (kwatch.Interface, error) { return l, nil }
+	l.ListWithContextFunc = func(context.Context, metav1.ListOptions) (kruntime.Object, error) { return list, nil }
+	l.WatchFuncWithContext = func(context.Context, metav1.ListOptions) (kwatch.Interface, error) { return l, nil }
 	return l
 }
 
