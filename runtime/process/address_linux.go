@@ -98,9 +98,9 @@ func redirect() (*os.File, error) {
 	return os.NewFile(fd, "seccomp"), nil
 }
 
-// serve answers the notifications of one process and its children until the last
+// notified answers the notifications of one process and its children until the last
 // of them is gone.
-func serve(listener *os.File, pod netip.Addr) {
+func notified(listener *os.File, pod netip.Addr) {
 	defer listener.Close()
 	raw, err := listener.SyscallConn()
 	if err != nil {

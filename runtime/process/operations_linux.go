@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"slices"
 	"syscall"
@@ -19,8 +18,8 @@ import (
 
 // operation is one thing that an agent can ask its supervisor.
 type operation struct {
-	do     func(*node, context.Context, json.RawMessage, []*os.File) (any, error)
-	stream func(*node, context.Context, *net.UnixConn, json.RawMessage)
+	do     func(*node, context.Context, []byte, []*os.File) (any, error)
+	stream func(*node, context.Context, *conn)
 	long   bool // it may wait, and ends when the agent hangs up
 }
 
@@ -52,7 +51,7 @@ type (
 
 // typed makes an operation of a function with typed arguments.
 func typed[A, R any](f func(n *node, ctx context.Context, a A) (R, error)) operation {
-	return operation{do: func(n *node, ctx context.Context, raw json.RawMessage, _ []*os.File) (any, error) {
+	return operation{do: func(n *node, ctx context.Context, raw []byte, _ []*os.File) (any, error) {
 		var a A
 		if err := json.Unmarshal(raw, &a); err != nil {
 			return nil, fmt.Errorf("%w: %w", runtime.ErrInvalid, err)
@@ -108,7 +107,7 @@ var operations = map[string]operation{
 }
 
 // exec runs a command in a container, on the three files that came along, and returns its exit code.
-func (n *node) exec(ctx context.Context, raw json.RawMessage, files []*os.File) (any, error) {
+func (n *node) exec(ctx context.Context, raw []byte, files []*os.File) (any, error) {
 	var a execArgs
 	if err := json.Unmarshal(raw, &a); err != nil || len(files) != 3 {
 		return nil, fmt.Errorf("exec: %w: arguments and %d files", runtime.ErrInvalid, len(files))
@@ -145,7 +144,7 @@ func (n *node) exec(ctx context.Context, raw json.RawMessage, files []*os.File) 
 }
 
 // attach connects files with a container's streams: an input to read from, outputs to write to.
-func (n *node) attach(ctx context.Context, raw json.RawMessage, files []*os.File) (any, error) {
+func (n *node) attach(ctx context.Context, raw []byte, files []*os.File) (any, error) {
 	var a attachArgs
 	if err := json.Unmarshal(raw, &a); err != nil {
 		return nil, fmt.Errorf("attach: %w: %w", runtime.ErrInvalid, err)
@@ -189,13 +188,13 @@ func (n *node) attach(ctx context.Context, raw json.RawMessage, files []*os.File
 }
 
 // stream sends events: first an empty answer, which says that the subscription stands.
-func (n *node) stream(ctx context.Context, c *net.UnixConn, _ json.RawMessage) {
+func (n *node) stream(ctx context.Context, c *conn) {
 	events := n.events.Subscribe(ctx)
-	if send(c, answerFor(none{}, nil)) != nil {
+	if c.answer(none{}, nil) != nil {
 		return
 	}
 	for e, err := range events {
-		if send(c, answerFor(e, err)) != nil || err != nil {
+		if c.answer(e, err) != nil || err != nil {
 			return
 		}
 	}

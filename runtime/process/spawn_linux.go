@@ -68,14 +68,26 @@ func (n *node) environ(c *container) []string {
 // is to be: with its filter, in its cgroup, in its mount namespace. That saves a helper program between
 // fork and exec, which would cost a Go start of some milliseconds. The thread ends with the goroutine.
 func (n *node) spawn(s spawnSpec, exit chan<- int) (pid int, group string, err error) {
+	onOwnThread(func() { pid, group, err = n.spawnHere(s, exit) })
+	return pid, group, err
+}
+
+// onOwnThread calls f on a thread that is used for nothing else and ends afterwards. It is never the first
+// thread of the process: that one can't end, and what /proc and the kernel say of the process
+// (its cgroup, its namespaces, its children) is what they say of its first thread.
+func onOwnThread(f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		goruntime.LockOSThread() // and never unlocked
-		pid, group, err = n.spawnHere(s, exit)
+		goruntime.LockOSThread()
+		if syscall.Gettid() != os.Getpid() {
+			f() // the thread ends because it is still locked
+			return
+		}
+		onOwnThread(f) // not here, since here is taken
+		goruntime.UnlockOSThread()
 	}()
 	<-done
-	return pid, group, err
 }
 
 func (n *node) spawnHere(s spawnSpec, exit chan<- int) (int, string, error) {
@@ -109,6 +121,7 @@ func (n *node) spawnHere(s spawnSpec, exit chan<- int) (int, string, error) {
 			return 0, "", fmt.Errorf("pod address: %w", err)
 		}
 	}
+	setTimerSlack(defaultSlack)
 	n.children.Lock()
 	pid, err := syscall.ForkExec(path, s.command, attr)
 	if err == nil {
@@ -123,7 +136,7 @@ func (n *node) spawnHere(s spawnSpec, exit chan<- int) (int, string, error) {
 		return 0, "", fmt.Errorf("exec %s: %w", path, err)
 	}
 	if listener != nil {
-		go serve(listener, s.container.sandbox.addr)
+		go notified(listener, s.container.sandbox.addr)
 	}
 	if r := s.resources; r != nil && r.OOMScoreAdj != 0 {
 		// Raising it needs no right; a refusal to lower it leaves the process as likely to go as any.
