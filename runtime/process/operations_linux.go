@@ -71,8 +71,8 @@ var operations = map[string]operation{
 	"RunPodSandbox": typed(func(n *node, _ context.Context, a *runtime.PodSandboxConfig) (string, error) {
 		return n.runSandbox(a)
 	}),
-	"StopPodSandbox":   typed(func(n *node, _ context.Context, id string) (none, error) { return none{}, n.stopSandbox(id) }),
-	"RemovePodSandbox": typed(func(n *node, _ context.Context, id string) (none, error) { return none{}, n.removeSandbox(id) }),
+	"StopPodSandbox":   typed(func(n *node, ctx context.Context, id string) (none, error) { return none{}, n.stopSandbox(ctx, id) }),
+	"RemovePodSandbox": typed(func(n *node, ctx context.Context, id string) (none, error) { return none{}, n.removeSandbox(ctx, id) }),
 	"PodSandboxStatus": typed(func(n *node, _ context.Context, id string) (*runtime.PodSandboxStatus, error) {
 		return n.sandboxStatus(id)
 	}),
@@ -87,7 +87,7 @@ var operations = map[string]operation{
 		return none{}, n.stop(ctx, a.ID, a.Timeout)
 	})),
 	"KillContainer":   typed(func(n *node, ctx context.Context, id string) (none, error) { return none{}, n.stop(ctx, id, 0) }),
-	"RemoveContainer": typed(func(n *node, _ context.Context, id string) (none, error) { return none{}, n.removeContainer(id) }),
+	"RemoveContainer": typed(func(n *node, ctx context.Context, id string) (none, error) { return none{}, n.removeContainer(ctx, id) }),
 	"ContainerStatus": typed(func(n *node, _ context.Context, id string) (*runtime.ContainerStatus, error) {
 		return n.containerStatus(id)
 	}),

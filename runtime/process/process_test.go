@@ -145,3 +145,15 @@ func limits(t *testing.T) bool {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
+
+// TestNeverTheFirstThread: a process that was started from the first thread of the supervisor put the
+// supervisor into the container's cgroup, where the end of the container killed it.
+func TestNeverTheFirstThread(t *testing.T) {
+	for range 500 {
+		process.OnOwnThread(func() {
+			if syscall.Gettid() == os.Getpid() {
+				t.Error("on the first thread")
+			}
+		})
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/slipway-dev/slipway/runtime"
 	"github.com/slipway-dev/slipway/runtime/internal/cgroup"
@@ -136,7 +137,15 @@ func (n *node) spawnHere(s spawnSpec, exit chan<- int) (int, string, error) {
 		return 0, "", fmt.Errorf("exec %s: %w", path, err)
 	}
 	if listener != nil {
-		go notified(listener, s.container.sandbox.addr)
+		n.mu.Lock()
+		n.listeners[listener] = true
+		n.mu.Unlock()
+		n.wg.Go(func() {
+			notified(listener, s.container.sandbox.addr)
+			n.mu.Lock()
+			delete(n.listeners, listener)
+			n.mu.Unlock()
+		})
 	}
 	if r := s.resources; r != nil && r.OOMScoreAdj != 0 {
 		// Raising it needs no right; a refusal to lower it leaves the process as likely to go as any.
@@ -229,7 +238,8 @@ func (n *node) endCgroup(name string) (oom bool) {
 	}
 	g := h.Group(name)
 	oom = g.OOMKilled()
-	for range 100 {
+	for {
+		reaped := n.nextReaped()
 		list, err := g.Processes()
 		if err != nil || len(list) == 0 {
 			break
@@ -237,7 +247,11 @@ func (n *node) endCgroup(name string) (oom bool) {
 		for _, pid := range list {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}
-		syscall.Select(0, nil, nil, nil, &syscall.Timeval{Usec: 1000})
+		// Each is a child of the supervisor, or of one of these; whoever moved another into the group reaps it.
+		select {
+		case <-reaped:
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 	g.Remove()
 	return oom

@@ -7,11 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
 	goruntime "runtime"
+	"runtime/debug"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -79,8 +82,7 @@ func startSupervisor(config string) error {
 	goruntime.LockOSThread()
 	setTimerSlack(supervisorSlack)
 	_, err = syscall.ForkExec(self, os.Args[:1], &syscall.ProcAttr{
-		// A small heap: it holds a few records, and its memory counts for each pod.
-		Env:   append(os.Environ(), envSupervisor+"="+config, "GOGC=50"),
+		Env:   append(os.Environ(), envSupervisor+"="+config),
 		Files: []uintptr{0, 1, 2, readyFD},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
@@ -92,9 +94,9 @@ const readyFD = 3
 
 // supervise holds the processes of one node until none is left.
 func supervise(o Options) error {
+	debug.SetGCPercent(50) // a small heap: it holds a few records, and its memory counts for each pod
 	ready := os.NewFile(readyFD, "ready")
 	syscall.CloseOnExec(readyFD)
-	goruntime.GOMAXPROCS(1)
 	n, listener, err := openNode(o)
 	if err != nil {
 		fmt.Fprint(ready, err)
@@ -106,14 +108,18 @@ func supervise(o Options) error {
 	signal.Ignore(syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
-	go n.reap()
-	go n.accept(listener)
-	select {
-	case <-n.idle():
-	case <-stop:
-		n.shutdown()
-	}
-	return errors.Join(listener.Close(), os.Remove(filepath.Join(o.Root, socketName)))
+	died := make(chan os.Signal, 1)
+	signal.Notify(died, syscall.SIGCHLD)
+	ctx, cancel := context.WithCancel(context.Background())
+	n.wg.Go(func() { n.reap(ctx, died) })
+	n.wg.Go(func() { n.accept(ctx, listener) })
+	n.hold(stop)
+	err = n.shutdown()
+	cancel()
+	err = errors.Join(err, listener.Close(), os.Remove(filepath.Join(o.Root, socketName)))
+	n.hangUp()
+	n.wg.Wait()
+	return err
 }
 
 const (
@@ -121,6 +127,8 @@ const (
 	lockName    = "supervisor.lock"
 	logName     = "supervisor.log"
 	journalName = "journal"
+
+	sandboxesName = "sandboxes"
 )
 
 // openNode takes the root directory for itself, and takes in what the last supervisor left.
@@ -136,6 +144,9 @@ func openNode(o Options) (*node, net.Listener, error) {
 	const prSetChildSubreaper = 36
 	if _, _, e := syscall.RawSyscall(syscall.SYS_PRCTL, prSetChildSubreaper, 1, 0); e != 0 {
 		return nil, nil, fmt.Errorf("become a subreaper: %w", e)
+	}
+	if err := os.MkdirAll(filepath.Join(o.Root, sandboxesName), 0o755); err != nil {
+		return nil, nil, err
 	}
 	n := newNode(o, lock)
 	if err := n.recover(); err != nil {
@@ -170,9 +181,7 @@ func shortPath(dir string, f func(string) error) error {
 }
 
 // reap waits for children, all of them in one place: os/exec is not used in a supervisor.
-func (n *node) reap() {
-	died := make(chan os.Signal, 1)
-	signal.Notify(died, syscall.SIGCHLD)
+func (n *node) reap(ctx context.Context, died <-chan os.Signal) {
 	for {
 		for {
 			var status syscall.WaitStatus
@@ -187,13 +196,31 @@ func (n *node) reap() {
 			n.children.Lock()
 			done := n.waiting[pid]
 			delete(n.waiting, pid)
+			if n.reaped != nil {
+				close(n.reaped)
+				n.reaped = nil
+			}
 			n.children.Unlock()
 			if done != nil {
 				done <- exitCode(status)
 			}
 		}
-		<-died
+		select {
+		case <-died:
+		case <-ctx.Done():
+			return
+		}
 	}
+}
+
+// nextReaped is closed when the next process is reaped.
+func (n *node) nextReaped() <-chan struct{} {
+	n.children.Lock()
+	defer n.children.Unlock()
+	if n.reaped == nil {
+		n.reaped = make(chan struct{})
+	}
+	return n.reaped
 }
 
 func exitCode(s syscall.WaitStatus) int {
@@ -203,46 +230,94 @@ func exitCode(s syscall.WaitStatus) int {
 	return s.ExitStatus()
 }
 
-// idle is closed when there has been nothing to hold and nobody to serve for a while.
-func (n *node) idle() <-chan struct{} {
-	done := make(chan struct{})
-	go func() {
-		quiet := 0
-		const looks = 10
-		for quiet < looks {
-			time.Sleep(idleExit / looks)
-			n.mu.Lock()
-			if len(n.sandboxes) == 0 && n.clients == 0 {
-				quiet++
-			} else {
-				quiet = 0
-			}
-			n.mu.Unlock()
+// hold returns when there has been nothing to hold and nobody to serve for a while,
+// or when it is told to stop.
+func (n *node) hold(stop <-chan os.Signal) {
+	const looks = 10
+	tick := time.NewTicker(idleExit / looks)
+	defer tick.Stop()
+	var l load
+	for quiet := 0; quiet < looks; quiet++ {
+		l.adapt()
+		select {
+		case <-tick.C:
+		case <-stop:
+			return
 		}
-		close(done)
-	}()
-	return done
+		n.mu.Lock()
+		if len(n.sandboxes) > 0 || len(n.clients) > 0 {
+			quiet = -1
+		}
+		n.mu.Unlock()
+	}
 }
 
-func (n *node) accept(l net.Listener) {
+// load decides on how many processors the supervisor's Go code runs. Most of the time it does one small thing at
+// a time, and then a second processor costs more than it gives: with each thing Go wakes
+// another thread that finds nothing to do, 10 % of the processor time of a pod's life (BenchmarkPodStart). When
+// one processor is well used, by logs for instance, it gets all.
+type load struct {
+	at   time.Time
+	used time.Duration
+	wide bool
+}
+
+func (l *load) adapt() {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return
+	}
+	now, used := time.Now(), time.Duration(u.Utime.Nano()+u.Stime.Nano())
+	share := 0.0
+	if !l.at.IsZero() {
+		share = float64(used-l.used) / float64(now.Sub(l.at))
+	}
+	const much, little = 0.6, 0.3
+	switch {
+	case share > much && !l.wide:
+		l.wide = true
+		goruntime.GOMAXPROCS(goruntime.NumCPU())
+	case l.at.IsZero() || share < little && l.wide:
+		l.wide = false
+		goruntime.GOMAXPROCS(1)
+	}
+	l.at, l.used = now, used
+}
+
+func (n *node) accept(ctx context.Context, l net.Listener) {
 	for {
 		c, err := l.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil { // out of files, most likely
+			select {
+			case <-time.After(10 * time.Millisecond):
+			case <-ctx.Done():
 			}
-			time.Sleep(10 * time.Millisecond) // out of files, most likely
 			continue
 		}
 		n.mu.Lock()
-		n.clients++
+		n.clients[c] = true
 		n.mu.Unlock()
-		go func() {
+		n.wg.Go(func() {
 			n.client(newConn(c))
 			n.mu.Lock()
-			n.clients--
+			delete(n.clients, c)
 			n.mu.Unlock()
-		}()
+		})
+	}
+}
+
+// hangUp ends what waits for an agent or for a system call of a process.
+func (n *node) hangUp() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for c := range n.clients {
+		c.Close()
+	}
+	for l := range n.listeners {
+		l.Close()
 	}
 }
 
@@ -290,14 +365,13 @@ func (n *node) serve(c *conn, name string, args []byte, files []*os.File) bool {
 }
 
 // shutdown kills everything.
-func (n *node) shutdown() {
+func (n *node) shutdown() error {
 	n.mu.Lock()
-	var ids []string
-	for id := range n.sandboxes {
-		ids = append(ids, id)
-	}
+	ids := slices.Collect(maps.Keys(n.sandboxes))
 	n.mu.Unlock()
+	var err error
 	for _, id := range ids {
-		n.stopSandbox(id)
+		err = errors.Join(err, n.stopSandbox(context.Background(), id))
 	}
+	return err
 }
