@@ -20,6 +20,9 @@ import (
 
 func TestMain(m *testing.M) {
 	process.Main()
+	if os.Getenv("GORACE") == "" {
+		os.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector's second at each exit, for the supervisors
+	}
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "echo-server":
