@@ -28,7 +28,8 @@ type Config struct {
 	OnStatus func(*Pod, *Status)
 	// OnRemoved is called once for each pod that was deleted, when nothing of it is left.
 	OnRemoved func(*Pod)
-	// OnEvent is called for what happens to pods, in Kubernetes' words.
+	// OnEvent is called for what happens to pods, in Kubernetes' words. What repeats is
+	// told with a count, and not each time: see Event.
 	OnEvent func(Event)
 
 	// References finds configMaps and secrets; nil: there are none.
@@ -69,6 +70,7 @@ type Manager struct {
 	pods     map[string]*worker // by UID
 	complete bool               // Sync was called: what is not desired is an orphan
 
+	events   correlator
 	pressure pressure
 	volumes  sync.Mutex // held while it is found out whether a volume is used
 }
