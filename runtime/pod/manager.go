@@ -48,6 +48,10 @@ type Config struct {
 	CrashBackOff, ImageBackOff BackOff
 	Logs                       LogLimits
 	Eviction                   *Eviction // nil: never
+	// ImageGC removes images that nobody uses. It is done if Images is there, and
+	// for all such images before a pod is evicted for a shortage of disk; NoImageGC leaves it to others.
+	ImageGC   ImageGC
+	NoImageGC bool
 	// Relist is how often the runtime is asked for everything, to find what an event
 	// did not tell. Zero: 5 min, or 1 s if the runtime has no events.
 	Relist time.Duration
@@ -72,6 +76,7 @@ type Manager struct {
 
 	events   correlator
 	pressure pressure
+	images   imageUse
 	volumes  sync.Mutex // held while it is found out whether a volume is used
 }
 
@@ -95,6 +100,12 @@ func New(c Config) *Manager {
 	c.CrashBackOff = c.CrashBackOff.withDefaults()
 	c.ImageBackOff = c.ImageBackOff.withDefaults()
 	c.Logs = c.Logs.withDefaults()
+	c.ImageGC = c.ImageGC.withDefaults()
+	if c.Eviction != nil && c.Eviction.Signals == nil {
+		e := *c.Eviction
+		e.Signals = Machine(c.Root, c.Images)
+		c.Eviction = &e
+	}
 	return &Manager{config: c, pods: map[string]*worker{}, queue: queue{limit: c.Workers}}
 }
 
@@ -122,6 +133,10 @@ func (m *Manager) Run(ctx context.Context) error {
 	wg.Go(func() { every(ctx, m.config.Refresh, func() { m.refreshVolumes() }) })
 	if m.config.Root != "" {
 		wg.Go(func() { every(ctx, m.config.Logs.Interval, func() { m.rotateLogs(ctx) }) })
+		wg.Go(func() { every(ctx, storageInterval, func() { m.enforceStorage(ctx) }) })
+	}
+	if m.config.Images != nil && !m.config.NoImageGC {
+		wg.Go(func() { m.collectImages(ctx) })
 	}
 	if m.config.Eviction != nil {
 		wg.Go(func() { m.evict(ctx) })

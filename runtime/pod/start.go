@@ -213,6 +213,10 @@ func (m *Manager) logDir(p *Pod) string {
 
 func (m *Manager) podDir(uid string) string { return filepath.Join(m.config.Root, "pods", uid) }
 
+func (m *Manager) volumeDir(uid, name string) string {
+	return filepath.Join(m.podDir(uid), "volumes", name)
+}
+
 // maxMessage is how much of a termination message is kept, and of a log in its
 // place: 4096 bytes, and 2048 bytes of the last 80 lines.
 const (

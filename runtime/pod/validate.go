@@ -85,6 +85,14 @@ func (v *validator) volumes() map[string]bool {
 		if n := count(vol.EmptyDir != nil, vol.HostPath != nil, vol.Projected != nil, vol.CSI != nil); n != 1 {
 			v.say(field, "has %d sources: want exactly one of EmptyDir, HostPath, Projected and CSI", n)
 		}
+		if e := vol.EmptyDir; e != nil {
+			if e.Medium != "" && e.Medium != MediumMemory {
+				v.say(field+".emptyDir.medium", "%q: want Memory, or nothing", e.Medium)
+			}
+			if e.SizeLimit < 0 {
+				v.say(field+".emptyDir.sizeLimit", "%d: want zero or more", e.SizeLimit)
+			}
+		}
 		if vol.HostPath != nil && !path.IsAbs(vol.HostPath.Path) {
 			v.say(field+".hostPath", "%q: want an absolute path", vol.HostPath.Path)
 		}

@@ -45,7 +45,7 @@ type node struct {
 	clients    map[net.Conn]bool
 	listeners  map[*os.File]bool // of system calls, see redirect
 
-	wg sync.WaitGroup // of all goroutines of the supervisor
+	wg sync.WaitGroup // of all goroutines but the one that reaps
 }
 
 type sandbox struct {
@@ -291,6 +291,9 @@ func (n *node) stopSandbox(ctx context.Context, id string) error {
 	if s == nil || err != nil {
 		return err
 	}
+	if err := n.clear(id); err != nil {
+		return err
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if s.State == runtime.SandboxNotReady {
@@ -298,6 +301,18 @@ func (n *node) stopSandbox(ctx context.Context, id string) error {
 	}
 	n.release(s)
 	n.note(entry{ID: id, Stopped: true})
+	return nil
+}
+
+// clear removes the directory in which the processes of a sandbox began: none will any more.
+func (n *node) clear(id string) error {
+	dir := n.dir(id)
+	if err := syscall.Rmdir(dir); err == nil || errors.Is(err, syscall.ENOENT) {
+		return nil // most are empty
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove the files of sandbox %s: %w", id, err)
+	}
 	return nil
 }
 
@@ -324,12 +339,8 @@ func (n *node) removeSandbox(ctx context.Context, id string) error {
 	if s == nil || err != nil {
 		return err
 	}
-	// Most are empty. The journal has the sandbox until its directory is gone.
-	dir := n.dir(id)
-	if syscall.Rmdir(dir) != nil {
-		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("remove sandbox %s: %w", id, err)
-		}
+	if err := n.clear(id); err != nil { // the journal has the sandbox until that is done
+		return err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -110,15 +110,21 @@ func supervise(o Options) error {
 	signal.Notify(stop, syscall.SIGTERM)
 	died := make(chan os.Signal, 1)
 	signal.Notify(died, syscall.SIGCHLD)
-	ctx, cancel := context.WithCancel(context.Background())
-	n.wg.Go(func() { n.reap(ctx, died) })
-	n.wg.Go(func() { n.accept(ctx, listener) })
+	reaping, stopReaping := context.WithCancel(context.Background())
+	var reaper sync.WaitGroup
+	reaper.Go(func() { n.reap(reaping, died) })
+	accepting, stopAccepting := context.WithCancel(context.Background())
+	n.wg.Go(func() { n.accept(accepting, listener) })
+
 	n.hold(stop)
+
 	err = n.shutdown()
-	cancel()
+	stopAccepting()
 	err = errors.Join(err, listener.Close(), os.Remove(filepath.Join(o.Root, socketName)))
 	n.hangUp()
 	n.wg.Wait()
+	stopReaping() // the last: others wait for what it reaps
+	reaper.Wait()
 	return err
 }
 
