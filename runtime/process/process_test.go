@@ -114,6 +114,10 @@ func TestConformance(t *testing.T) {
 		t.Fatal(err)
 	}
 	roots := map[runtimetest.Runtime]process.Options{}
+	propagation := propagates
+	if os.Geteuid() != 0 { // who can't mount can't show that it appears
+		propagation = nil
+	}
 	runtimetest.Run(t, runtimetest.Config{
 		New: func(t *testing.T) runtimetest.Runtime {
 			o := process.Options{Root: t.TempDir()}
@@ -124,6 +128,8 @@ func TestConformance(t *testing.T) {
 		MissingImage: "example.com/missing:1",
 		Echo:         func(port int) []string { return []string{self, "echo-server", itoa(port)} },
 		Limits:       limits(t),
+		Mounts:       namespaces(t),
+		Propagation:  propagation,
 		Reconnect: func(t *testing.T, old runtimetest.Runtime) runtimetest.Runtime {
 			old.(*process.Runtime).Close()
 			rt, err := process.New(roots[old])

@@ -106,14 +106,19 @@ func (n *node) spawnHere(s spawnSpec, exit chan<- int) (int, string, error) {
 	if err != nil {
 		return 0, "", err
 	}
-	if err := n.enterMounts(s, attr); err != nil {
-		undo()
-		return 0, "", err
+	root, isolated := os.Geteuid() == 0, isolated(&s)
+	if isolated && root {
+		if err := n.enterMounts(s, attr); err != nil {
+			undo()
+			return 0, "", err
+		}
 	}
-	path, err := lookPath(s)
-	if err != nil {
-		undo()
-		return 0, "", err
+	path := ""
+	if !isolated || root { // otherwise the process itself looks for its program, where it will be seen
+		if path, err = lookPath(s); err != nil {
+			undo()
+			return 0, "", err
+		}
 	}
 	var listener *os.File
 	if addr := s.container.sandbox.addr; addr.IsValid() {
@@ -123,8 +128,13 @@ func (n *node) spawnHere(s spawnSpec, exit chan<- int) (int, string, error) {
 		}
 	}
 	setTimerSlack(defaultSlack)
+	pid := 0
 	n.children.Lock()
-	pid, err := syscall.ForkExec(path, s.command, attr)
+	if isolated && !root {
+		pid, err = n.forkIsolated(s, attr)
+	} else if pid, err = syscall.ForkExec(path, s.command, attr); err != nil {
+		err = fmt.Errorf("exec %s: %w", path, err)
+	}
 	if err == nil {
 		n.waiting[pid] = exit
 	}
@@ -134,7 +144,7 @@ func (n *node) spawnHere(s spawnSpec, exit chan<- int) (int, string, error) {
 		if listener != nil {
 			listener.Close()
 		}
-		return 0, "", fmt.Errorf("exec %s: %w", path, err)
+		return 0, "", err
 	}
 	if listener != nil {
 		n.mu.Lock()
@@ -170,7 +180,7 @@ func credential(s runtime.SecurityContext, attr *syscall.SysProcAttr) error {
 		return nil
 	}
 	if uid != 0 {
-		return fmt.Errorf("run as user %d, group %d: %w: the node runs as user %d and is not root", want.Uid, want.Gid, runtime.ErrInvalid, uid)
+		return fmt.Errorf("run as user %d, group %d: %w: the node runs as user %d and is not root", want.Uid, want.Gid, runtime.ErrUnsupported, uid)
 	}
 	for _, g := range s.SupplementalGroups {
 		want.Groups = append(want.Groups, uint32(g))
@@ -257,49 +267,30 @@ func (n *node) endCgroup(name string) (oom bool) {
 	return oom
 }
 
-// enterMounts puts the thread into a mount namespace with the container's mounts.
+// enterMounts puts the thread into a mount namespace with the container's mounts. It needs root.
 func (n *node) enterMounts(s spawnSpec, attr *syscall.ProcAttr) error {
-	isolate := s.root != "" || slices.ContainsFunc(s.mounts, func(m runtime.Mount) bool { return !identity(m) })
-	if !isolate {
-		return nil
-	}
-	if os.Geteuid() != 0 {
-		if s.root != "" && !slices.ContainsFunc(s.mounts, func(m runtime.Mount) bool { return !identity(m) }) {
-			attr.Dir = filepath.Join(s.root, s.dir) // the image is a directory, and not more
-			return nil
-		}
-		return fmt.Errorf("mounts: %w: without root a volume is only seen where it is; mount it at its own path on the machine", runtime.ErrUnsupported)
-	}
-	if s.exec {
-		return n.joinMounts(s, attr)
-	}
-	if err := syscall.Unshare(syscall.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("mount namespace: %w", err)
-	}
-	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_SLAVE, ""); err != nil {
-		return fmt.Errorf("mount namespace: %w", err)
-	}
-	for _, m := range s.mounts {
-		if err := bind(s.root, m); err != nil {
-			return fmt.Errorf("mount %s at %s: %w", m.HostPath, m.ContainerPath, err)
-		}
-	}
 	if s.root != "" {
 		attr.Sys.Chroot = s.root
 		if attr.Dir == "" {
 			attr.Dir = "/"
 		}
 	}
-	return nil
-}
-
-// identity mounts show a path where it is already.
-func identity(m runtime.Mount) bool {
-	return filepath.Clean(m.ContainerPath) == filepath.Clean(m.HostPath) && !m.ReadOnly
+	if s.exec {
+		return n.joinMounts(s)
+	}
+	if err := syscall.Unshare(syscall.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("mount namespace: %w", err)
+	}
+	p, err := n.options.planMounts(s.root, s.mounts, true)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	return p.run()
 }
 
 // joinMounts puts the thread where the container's process is.
-func (n *node) joinMounts(s spawnSpec, attr *syscall.ProcAttr) error {
+func (n *node) joinMounts(s spawnSpec) error {
 	n.mu.Lock()
 	pid := s.container.PID
 	n.mu.Unlock()
@@ -314,12 +305,6 @@ func (n *node) joinMounts(s spawnSpec, attr *syscall.ProcAttr) error {
 	if _, _, e := syscall.RawSyscall(sysSetns(), f.Fd(), syscall.CLONE_NEWNS, 0); e != 0 {
 		return fmt.Errorf("mounts of the container: %w", e)
 	}
-	if s.root != "" {
-		attr.Sys.Chroot = s.root
-		if attr.Dir == "" {
-			attr.Dir = "/"
-		}
-	}
 	return nil
 }
 
@@ -330,124 +315,14 @@ func sysSetns() uintptr {
 	return 308 // amd64
 }
 
-// bind shows one mount below root. It is only called in a mount namespace of its own.
-func bind(root string, m runtime.Mount) error {
-	info, err := os.Stat(m.HostPath)
-	if err != nil {
-		return err
-	}
-	target := filepath.Join("/", root, m.ContainerPath)
-	if err := mountpoint(root, target, info.IsDir()); err != nil {
-		return err
-	}
-	if err := syscall.Mount(m.HostPath, target, "", syscall.MS_BIND|syscall.MS_REC, ""); err != nil {
-		return err
-	}
-	if m.ReadOnly {
-		return syscall.Mount("", target, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, "")
-	}
-	return nil
-}
-
-// mountpoint makes the place of a mount. In an image it is simply made. The
-// machine's own directories are left as they are: one that lacks the place is covered by a copy
-// made of bind mounts, which only this container sees.
-func mountpoint(root, target string, dir bool) error {
-	if _, err := os.Stat(target); err == nil {
-		return nil
-	}
-	if root == "" {
-		exists := filepath.Dir(target)
-		for {
-			if _, err := os.Stat(exists); err == nil {
-				break
-			}
-			exists = filepath.Dir(exists)
-		}
-		if err := cover(exists); err != nil {
-			return fmt.Errorf("cover %s: %w", exists, err)
-		}
-	}
-	if dir {
-		return os.MkdirAll(target, 0o755)
-	}
-	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(target, os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	return f.Close()
-}
-
-// cover mounts an empty file system over dir and shows what was in dir there again.
-func cover(dir string) error {
-	if dir == "/" {
-		return errors.New("a mount can't add to the root directory of the machine: use a path in a directory that exists, such as /mnt/data")
-	}
-	var st syscall.Statfs_t
-	const tmpfsMagic = 0x01021994
-	old, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer old.Close()
-	if err := syscall.Statfs(dir, &st); err == nil && st.Type == tmpfsMagic && marker(dir) {
-		return nil // covered already
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	if err := syscall.Mount("slipway", dir, "tmpfs", 0, "mode=755"); err != nil {
-		return err
-	}
-	for _, e := range entries {
-		from := fmt.Sprintf("/proc/self/fd/%d/%s", old.Fd(), e.Name())
-		to := filepath.Join(dir, e.Name())
-		if err := showAgain(from, to, e); err != nil {
-			return fmt.Errorf("%s: %w", to, err)
-		}
-	}
-	return nil
-}
-
-// marker reports whether the file system at dir is one of ours.
-func marker(dir string) bool {
-	b, err := os.ReadFile("/proc/thread-self/mounts")
-	return err == nil && strings.Contains(string(b), "slipway "+dir+" tmpfs")
-}
-
-func showAgain(from, to string, e os.DirEntry) error {
-	switch {
-	case e.Type()&os.ModeSymlink != 0:
-		link, err := os.Readlink(from)
-		if err != nil {
-			return err
-		}
-		return os.Symlink(link, to)
-	case e.IsDir():
-		if err := os.Mkdir(to, 0o755); err != nil {
-			return err
-		}
-	default:
-		if err := os.WriteFile(to, nil, 0o644); err != nil {
-			return err
-		}
-	}
-	return syscall.Mount(from, to, "", syscall.MS_BIND|syscall.MS_REC, "")
-}
-
-// lookPath finds the program as execvp does, with the container's PATH and in its root.
-func lookPath(s spawnSpec) (string, error) {
+// candidates are the paths at which execvp looks for the program, in the container.
+func candidates(s spawnSpec) ([]string, error) {
 	if len(s.command) == 0 {
-		return "", fmt.Errorf("%w: no command", runtime.ErrInvalid)
+		return nil, fmt.Errorf("%w: no command", runtime.ErrInvalid)
 	}
 	name := s.command[0]
-	chrooted := s.root != "" && os.Geteuid() == 0
 	if strings.Contains(name, "/") {
-		return name, executable(filepath.Join(rootOf(s, chrooted), absolute(s, name)), name)
+		return []string{name}, nil
 	}
 	path := defaultPath
 	for _, v := range s.env {
@@ -455,32 +330,33 @@ func lookPath(s spawnSpec) (string, error) {
 			path = value
 		}
 	}
+	var list []string
 	for _, dir := range filepath.SplitList(path) {
-		candidate := filepath.Join(dir, name)
-		if s.root != "" && !chrooted {
-			if inside := filepath.Join(s.root, candidate); executable(inside, name) == nil {
-				return inside, nil
-			}
+		list = append(list, filepath.Join(dir, name))
+	}
+	return list, nil
+}
+
+// lookPath finds the program as execvp does, with the container's PATH and in its root.
+func lookPath(s spawnSpec) (string, error) {
+	list, err := candidates(s)
+	if err != nil {
+		return "", err
+	}
+	name := s.command[0]
+	for _, path := range list {
+		in := path
+		if !filepath.IsAbs(in) {
+			in = filepath.Join(s.dir, in)
 		}
-		if executable(filepath.Join(rootOf(s, chrooted), candidate), name) == nil {
-			return candidate, nil
+		if err = executable(filepath.Join("/", s.root, in), name); err == nil {
+			return path, nil
 		}
+	}
+	if strings.Contains(name, "/") {
+		return "", err
 	}
 	return "", fmt.Errorf("exec: %q: executable file not found in $PATH: %w", name, os.ErrNotExist)
-}
-
-func rootOf(s spawnSpec, chrooted bool) string {
-	if chrooted {
-		return s.root
-	}
-	return "/"
-}
-
-func absolute(s spawnSpec, name string) string {
-	if filepath.IsAbs(name) {
-		return name
-	}
-	return filepath.Join(s.dir, name)
 }
 
 func executable(path, name string) error {

@@ -104,8 +104,9 @@ func supervise(o Options) error {
 		return err
 	}
 	ready.Close() // empty: it listens
-	// A signal to the terminal's group, or a polite kill of the agent, is not meant for the containers.
-	signal.Ignore(syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
+	// A signal to the terminal's group, or a polite kill of the agent, is not meant for the containers. To ignore
+	// these would make the containers ignore them too, for good: a shell can't even trap what it was born ignoring.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
 	died := make(chan os.Signal, 1)
