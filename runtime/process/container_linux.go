@@ -156,8 +156,7 @@ const drain = time.Second
 func (n *node) await(c *container, exit <-chan int, p *launched) {
 	code := <-exit
 	oom := n.endCgroup(p.cgroup)
-	syscall.Kill(-p.pid, syscall.SIGKILL) // what it started and left in its group
-	n.killStrays(c.ID)
+	n.killStrays(p.pid, c.ID)
 	p.streams.finish(drain)
 	closeLog(p.log)
 	n.mu.Lock()
@@ -179,29 +178,38 @@ func (n *node) await(c *container, exit <-chan int, p *launched) {
 	n.publish(runtime.EventStopped, c)
 }
 
-// killStrays kills processes of a container that left its process group. They are
-// children of the supervisor now, since their parents have died.
-func (n *node) killStrays(id string) {
+// How long killStrays waits for processes that were killed to be gone, and for one that is in the middle of an exec, whose
+// environment can't be read, to have one.
+const (
+	strayWait = time.Second
+	execWait  = 20 * time.Millisecond
+)
+
+// killStrays kills the process group of a container, and processes that left it. Those become
+// children of the supervisor when their parents have died, so it goes on until the group is gone and no child
+// has the container's mark.
+func (n *node) killStrays(group int, id string) {
+	begin := time.Now()
 	for {
 		reaped := n.nextReaped()
-		var list []stat
-		n.children.Lock()
-		for _, pid := range children() {
-			if n.waiting[pid] == nil {
-				list = append(list, stat{pid: pid})
-			}
-		}
-		n.children.Unlock()
-		found := false
-		n.killMarked(list, func(other string) bool {
-			found = found || other == id
-			return other == id
-		})
-		if !found {
+		grouped := syscall.Kill(-group, syscall.SIGKILL) == nil
+		found, unsure := n.killMarked(n.strays(), func(other string) bool { return other == id })
+		waited := time.Since(begin)
+		if !found && !(grouped && waited < strayWait) && !(unsure && waited < execWait) {
 			return
 		}
-		<-reaped // and their children are ours
+		select {
+		case <-reaped:
+		case <-time.After(time.Millisecond):
+		}
 	}
+}
+
+// strays are the children that the supervisor did not start itself.
+func (n *node) strays() []int {
+	n.children.Lock()
+	defer n.children.Unlock()
+	return slices.DeleteFunc(children(), func(pid int) bool { return n.waiting[pid] != nil })
 }
 
 // stop sends the stop signal, and SIGKILL when timeout has passed.

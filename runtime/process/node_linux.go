@@ -207,8 +207,16 @@ func (n *node) recover() error {
 		c.State, c.ExitCode, c.Reason, c.FinishedAt = runtime.ContainerExited, 137, runtime.ReasonError, time.Now()
 		c.Message = "the supervisor of the node was killed, and its processes with it"
 	}
-	// Also one that was started and not yet written down.
-	n.killMarked(processes(), func(id string) bool { return true })
+	if len(n.containers) == 0 {
+		return n.compact()
+	}
+	// Also one that was started and not yet written down, and what left its process group.
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+		found, unsure := n.killMarked(pids(), func(id string) bool { return true })
+		if !found && !(unsure && time.Since(begin) < execWait) || time.Since(begin) > strayWait {
+			break
+		}
+	}
 	return n.compact()
 }
 
@@ -262,16 +270,25 @@ func (n *node) drop(c *container) {
 }
 
 // killMarked kills the processes of containers of this root, whichever IDs match, wherever they
-// have gone: they carry the mark in their environment.
-func (n *node) killMarked(list []stat, match func(id string) bool) {
-	for _, s := range list {
-		if s.pid == os.Getpid() || s.state == 'Z' {
+// have gone: they carry the mark in their environment. It reports whether there were any, and whether there are
+// processes without an environment: they have none, or are in the middle of an exec.
+func (n *node) killMarked(pids []int, match func(id string) bool) (found, unsure bool) {
+	for _, pid := range pids {
+		if pid == os.Getpid() {
 			continue
 		}
-		if root, id, ok := splitMark(marked(s.pid, envContainer)); ok && root == n.options.Root && match(id) {
-			syscall.Kill(s.pid, syscall.SIGKILL)
+		value, ok := marked(pid, envContainer)
+		if !ok {
+			s, alive := readStat(pid)
+			unsure = unsure || alive && s.state != 'Z' && s.rss > 0 // threads of the kernel have no memory
+			continue
+		}
+		if root, id, ok := splitMark(value); ok && root == n.options.Root && match(id) {
+			syscall.Kill(pid, syscall.SIGKILL)
+			found = true
 		}
 	}
+	return found, unsure
 }
 
 // mark names a container on this machine.

@@ -68,33 +68,42 @@ func bootTick() uint64 {
 
 // processes lists all processes that can be seen.
 func processes() []stat {
-	dirs, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		return nil
-	}
 	var list []stat
-	for _, d := range dirs {
-		if pid, err := strconv.Atoi(filepath.Base(d)); err == nil {
-			if s, ok := readStat(pid); ok {
-				list = append(list, s)
-			}
+	for _, pid := range pids() {
+		if s, ok := readStat(pid); ok {
+			list = append(list, s)
 		}
 	}
 	return list
 }
 
-// marked returns the value of a variable in the environment that a process was started with.
-func marked(pid int, name string) string {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+func pids() []int {
+	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
-		return ""
+		return nil
+	}
+	var list []int
+	for _, d := range dirs {
+		if pid, err := strconv.Atoi(filepath.Base(d)); err == nil {
+			list = append(list, pid)
+		}
+	}
+	return list
+}
+
+// marked returns the value of a variable in the environment that a process was started with; false if
+// it has no environment.
+func marked(pid int, name string) (value string, ok bool) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	if err != nil || len(b) == 0 {
+		return "", false
 	}
 	for v := range bytes.SplitSeq(b, []byte{0}) {
 		if value, ok := bytes.CutPrefix(v, []byte(name+"=")); ok {
-			return string(value)
+			return string(value), true
 		}
 	}
-	return ""
+	return "", true
 }
 
 // leader is the process of a thread.
