@@ -13,16 +13,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-dev/slipway/runtime"
 	"github.com/slipway-dev/slipway/runtime/pod"
 	"github.com/slipway-dev/slipway/runtime/probe"
 	"github.com/slipway-dev/slipway/runtime/process"
 )
 
 // manage runs a manager on real processes for the time of a test.
-func manage(t *testing.T, config pod.Config) *pod.Manager {
+func manage(t *testing.T, config pod.Config, options ...process.Options) *pod.Manager {
 	t.Helper()
-	config.Runtime = open(t, process.Options{})
-	config.Root = t.TempDir()
+	options = append(options, process.Options{})
+	config.Runtime = open(t, options[0])
+	if config.Root == "" {
+		config.Root = t.TempDir()
+	}
 	m := pod.New(config)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -155,4 +159,108 @@ func TestPodLogs(t *testing.T) {
 		t.Errorf("following ended at %q, want the last line", last)
 	}
 	is(t, m, "the pod has succeeded", func(s *pod.Status, _ pod.ContainerStatus) bool { return s.Phase == pod.Succeeded })
+}
+
+// TestPodResize changes the memory limit of a running container, on a kernel's cgroup.
+func TestPodResize(t *testing.T) {
+	if !limits(t) {
+		t.Skip("limits need root and cgroups of version 1")
+	}
+	m := manage(t, pod.Config{})
+	p := processPod("exec sleep 1000")
+	p.Spec.TerminationGracePeriod = new(time.Duration(0))
+	p.Spec.Containers[0].Resources = pod.Resources{Limits: pod.ResourceList{CPU: 100, Memory: 64 << 20}}
+	if err := m.Set(p); err != nil {
+		t.Fatal(err)
+	}
+	is(t, m, "the container runs", func(_ *pod.Status, c pod.ContainerStatus) bool { return c.State.Running != nil })
+	id := m.Status("a").ContainerStatuses[0].ContainerID
+	limit := func() string {
+		b, err := os.ReadFile("/sys/fs/cgroup/memory/slipway/" + id + "/memory.limit_in_bytes")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(b))
+	}
+	if got := limit(); got != "67108864" {
+		t.Errorf("the limit is %s, want 64 MiB", got)
+	}
+	larger := *p
+	larger.Spec.Containers = []pod.Container{p.Spec.Containers[0]}
+	larger.Spec.Containers[0].Resources.Limits.Memory = 128 << 20
+	if err := m.Set(&larger); err != nil {
+		t.Fatal(err)
+	}
+	is(t, m, "the status has the new limit", func(_ *pod.Status, c pod.ContainerStatus) bool { return c.Resources.Limits.Memory == 128<<20 })
+	if c := m.Status("a").ContainerStatuses[0]; limit() != "134217728" || c.ContainerID != id || c.RestartCount != 0 {
+		t.Errorf("after the resize the limit is %s, the container %+v; want 128 MiB in the same container", limit(), c)
+	}
+}
+
+// TestPodVolumes: real programs see volumes where they are mounted, and new content all at once.
+func TestPodVolumes(t *testing.T) {
+	needNamespaces(t)
+	out := t.TempDir()
+	refs := &settings{value: "old"}
+	m := manage(t, pod.Config{References: refs})
+	p := processPod("while true; do cat /mnt/slipway/settings/a /mnt/slipway/settings/b > " + out + "/tmp; mv " + out + "/tmp " + out + "/seen; sleep 0.01; done")
+	p.Spec.TerminationGracePeriod = new(time.Duration(0))
+	p.Spec.Volumes = []pod.Volume{{Name: "settings", Projected: &pod.Projected{Sources: []pod.Projection{{ConfigMap: "settings"}}}}}
+	p.Spec.Containers[0].VolumeMounts = []pod.VolumeMount{{Name: "settings", MountPath: "/mnt/slipway/settings"}}
+	p.Spec.Containers[0].TerminationMessagePath = "/mnt/slipway/message"
+	if err := m.Set(p); err != nil {
+		t.Fatal(err)
+	}
+	sees := func(want string) func() bool {
+		return func() bool {
+			b, _ := os.ReadFile(filepath.Join(out, "seen"))
+			return string(b) == want
+		}
+	}
+	waitFor(t, "the program sees the content", sees("oldold"))
+	refs.set("new")
+	m.ReferencesChanged("default")
+	waitFor(t, "the program sees the new content", sees("newnew"))
+	c, err := m.Container("a", "main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	debug := *p
+	debug.Spec.EphemeralContainers = []pod.Container{{Name: "debug", Command: []string{"sh", "-c", "echo from the debugger"}, TargetContainer: "main"}}
+	if err := m.Set(&debug); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the ephemeral container has run", func() bool {
+		s := m.Status("a").EphemeralContainerStatuses
+		return len(s) == 1 && s[0].State.Terminated != nil && s[0].State.Terminated.ExitCode == 0
+	})
+	if again, err := m.Container("a", "main"); err != nil || again != c {
+		t.Errorf("the main container is %s, %v, want %s still", again, err, c)
+	}
+}
+
+// settings is a References with one configMap of two keys, which have the same value.
+type settings struct {
+	mu    sync.Mutex
+	value string
+}
+
+func (s *settings) set(value string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.value = value
+}
+
+func (s *settings) ConfigMap(context.Context, string, string) (map[string][]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return map[string][]byte{"a": []byte(s.value), "b": []byte(s.value)}, nil
+}
+
+func (s *settings) Secret(context.Context, string, string) (map[string][]byte, error) {
+	return nil, runtime.ErrNotFound
+}
+
+func (s *settings) Token(context.Context, *pod.Pod, string, time.Duration) (string, error) {
+	return "", runtime.ErrNotFound
 }

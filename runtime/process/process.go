@@ -75,10 +75,6 @@ func New(o Options) (*Runtime, error) {
 
 // start starts a supervisor and waits until it listens.
 func start(ctx context.Context, o Options) error {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("start the supervisor: %w", err)
-	}
 	config, err := json.Marshal(o)
 	if err != nil {
 		return err
@@ -93,7 +89,8 @@ func start(ctx context.Context, o Options) error {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
 	defer ready.Close()
-	cmd := exec.Command(self)
+	cmd := exec.Command(self())
+	cmd.Args = os.Args[:1]
 	cmd.Dir = "/"
 	cmd.Stderr = log
 	cmd.ExtraFiles = []*os.File{told}

@@ -29,6 +29,8 @@ func TestMain(m *testing.M) {
 			echoServer(os.Args[2])
 		case "agent":
 			agent(os.Args[2])
+		case "deleted":
+			deleted(os.Args[2])
 		case "exclusive":
 			exclusive(os.Args[2])
 		}

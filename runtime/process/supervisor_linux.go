@@ -72,16 +72,28 @@ func setTimerSlack(d time.Duration) {
 	syscall.RawSyscall(syscall.SYS_PRCTL, prSetTimerSlack, uintptr(d.Nanoseconds()), 0)
 }
 
+// self is this program. One that was replaced or deleted since it was started is found all the same,
+// which keeps agent and supervisor of one version.
+func self() string {
+	const running = "/proc/self/exe"
+	path, err := os.Executable()
+	if err != nil {
+		return running
+	}
+	was, wasErr := os.Stat(running)
+	is, isErr := os.Stat(path)
+	if wasErr != nil || isErr != nil || !os.SameFile(was, is) {
+		return running
+	}
+	return path // which says more in a list of processes
+}
+
 // startSupervisor runs this program once more, as the supervisor, and leaves it alone.
 func startSupervisor(config string) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	os.Unsetenv(envStarter)
 	goruntime.LockOSThread()
 	setTimerSlack(supervisorSlack)
-	_, err = syscall.ForkExec(self, os.Args[:1], &syscall.ProcAttr{
+	_, err := syscall.ForkExec(self(), os.Args[:1], &syscall.ProcAttr{
 		Env:   append(os.Environ(), envSupervisor+"="+config),
 		Files: []uintptr{0, 1, 2, readyFD},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
