@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -175,7 +176,13 @@ func (n *node) attach(ctx context.Context, raw []byte, files []*os.File) (any, e
 	s.attach(t)
 	defer s.detach(t)
 	if in != nil {
-		go s.input(in, c.Config.StdinOnce) // ends when the caller's side of the file is closed
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		if in, err = interruptible(in); err != nil {
+			return nil, fmt.Errorf("attach to container %s: %w", a.ID, err)
+		}
+		defer in.Close()
+		wg.Go(func() { s.input(in, c.Config.StdinOnce) })
 	}
 	select {
 	case <-done:
@@ -185,6 +192,20 @@ func (n *node) attach(ctx context.Context, raw []byte, files []*os.File) (any, e
 	case <-t.lost:
 		return nil, fmt.Errorf("attach to container %s: %w: the output was not read for %v", a.ID, runtime.ErrLagged, slowest)
 	}
+}
+
+// interruptible returns a copy of a pipe's end, of which Close ends a Read. It does so for nobody else: only
+// this process uses the end.
+func interruptible(f *os.File) (*os.File, error) {
+	fd, _, e := syscall.Syscall(syscall.SYS_FCNTL, f.Fd(), syscall.F_DUPFD_CLOEXEC, 0)
+	if e != 0 {
+		return nil, e
+	}
+	if err := syscall.SetNonblock(int(fd), true); err != nil {
+		syscall.Close(int(fd))
+		return nil, err
+	}
+	return os.NewFile(fd, f.Name()), nil
 }
 
 // stream sends events: first an empty answer, which says that the subscription stands.
