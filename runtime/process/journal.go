@@ -24,6 +24,7 @@ type sandboxRecord struct {
 	State     runtime.SandboxState
 	CreatedAt time.Time
 	IP        string
+	Dir       string // name of the directory in which its processes begin; empty when it is stopped
 }
 
 type containerRecord struct {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"net"
@@ -41,7 +40,8 @@ type node struct {
 	containers map[string]*container
 	addresses  map[netip.Addr]bool
 	nextIP     netip.Addr
-	behind     bool // the journal lacks changes, since the disk was full
+	spare      []string // directories that the next sandboxes can have, see takeDir
+	behind     bool     // the journal lacks changes, since the disk was full
 	clients    map[net.Conn]bool
 	listeners  map[*os.File]bool // of system calls, see redirect
 
@@ -133,20 +133,18 @@ func (n *node) runSandbox(config *runtime.PodSandboxConfig) (string, error) {
 		}
 		s.addr, s.IP = addr, addr.String()
 	}
-	err := os.Mkdir(n.dir(s.ID), 0o755) // openNode has made the directory above
+	err := n.takeDir(s)
 	if err == nil {
 		err = n.write(entry{Sandbox: &s.sandboxRecord})
 	}
 	if err != nil {
 		delete(n.addresses, s.addr)
-		return "", errors.Join(fmt.Errorf("run sandbox of pod %s: %w", m.UID, err), os.RemoveAll(n.dir(s.ID)))
+		n.keepDir(s)
+		return "", fmt.Errorf("run sandbox of pod %s: %w", m.UID, err)
 	}
 	n.sandboxes[s.ID] = s
 	return s.ID, nil
 }
-
-// dir is where the processes of a sandbox begin.
-func (n *node) dir(id string) string { return filepath.Join(n.options.Root, sandboxesName, id) }
 
 // write records something new, or fails. It needs n.mu.
 func (n *node) write(e entry) error {
@@ -194,9 +192,7 @@ func (n *node) recover() error {
 	if err != nil {
 		return err
 	}
-	known := map[string]bool{}
 	for _, c := range n.containers {
-		known[c.ID] = true
 		if c.State != runtime.ContainerRunning {
 			continue
 		}
@@ -206,6 +202,9 @@ func (n *node) recover() error {
 		}
 		c.State, c.ExitCode, c.Reason, c.FinishedAt = runtime.ContainerExited, 137, runtime.ReasonError, time.Now()
 		c.Message = "the supervisor of the node was killed, and its processes with it"
+	}
+	if err := n.sweepDirs(); err != nil {
+		return err
 	}
 	if len(n.containers) == 0 {
 		return n.compact()
@@ -255,12 +254,12 @@ func (n *node) apply(e entry) {
 	}
 }
 
-// release needs n.mu.
+// release takes from a sandbox what another may get. It needs n.mu.
 func (n *node) release(s *sandbox) {
 	if s.addr.IsValid() {
 		delete(n.addresses, s.addr)
 	}
-	s.State, s.addr, s.IP = runtime.SandboxNotReady, netip.Addr{}, ""
+	s.State, s.addr, s.IP, s.Dir = runtime.SandboxNotReady, netip.Addr{}, "", ""
 }
 
 // drop needs n.mu.
@@ -308,7 +307,7 @@ func (n *node) stopSandbox(ctx context.Context, id string) error {
 	if s == nil || err != nil {
 		return err
 	}
-	if err := n.clear(id); err != nil {
+	if err := n.clear(s); err != nil {
 		return err
 	}
 	n.mu.Lock()
@@ -318,18 +317,6 @@ func (n *node) stopSandbox(ctx context.Context, id string) error {
 	}
 	n.release(s)
 	n.note(entry{ID: id, Stopped: true})
-	return nil
-}
-
-// clear removes the directory in which the processes of a sandbox began: none will any more.
-func (n *node) clear(id string) error {
-	dir := n.dir(id)
-	if err := syscall.Rmdir(dir); err == nil || errors.Is(err, syscall.ENOENT) {
-		return nil // most are empty
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("remove the files of sandbox %s: %w", id, err)
-	}
 	return nil
 }
 
@@ -356,7 +343,7 @@ func (n *node) removeSandbox(ctx context.Context, id string) error {
 	if s == nil || err != nil {
 		return err
 	}
-	if err := n.clear(id); err != nil { // the journal has the sandbox until that is done
+	if err := n.clear(s); err != nil { // the journal has the sandbox until that is done
 		return err
 	}
 	n.mu.Lock()

@@ -41,7 +41,7 @@ func (n *node) spec(c *container, command []string) spawnSpec {
 		mounts: c.Config.Mounts, security: c.Config.Security, container: c,
 	}
 	if s.dir == "" && s.root == "" {
-		s.dir = n.dir(c.SandboxID)
+		s.dir = n.dir(c.sandbox)
 	}
 	return s
 }
