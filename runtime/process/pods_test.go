@@ -130,7 +130,9 @@ func TestPodImageWithoutImages(t *testing.T) {
 	if err := m.Set(p); err != nil {
 		t.Fatal(err)
 	}
-	is(t, m, "the pull fails", waits(pod.ReasonErrImagePull))
+	is(t, m, "the pull fails", func(s *pod.Status, c pod.ContainerStatus) bool {
+		return waits(pod.ReasonErrImagePull)(s, c) || waits(pod.ReasonImagePullBackOff)(s, c) // a second later
+	})
 	if text := m.Status("a").ContainerStatuses[0].State.Waiting.Message; !strings.Contains(text, "leave the image empty") {
 		t.Errorf("message %q does not say what would be right", text)
 	}
