@@ -43,7 +43,7 @@ type Options struct {
 // the supervisor, which outlives it.
 type Runtime struct {
 	options  Options
-	starting sync.Mutex // held while a supervisor is looked for or started
+	starting chan struct{} // holds a token while a supervisor is looked for or started
 
 	mu     sync.Mutex
 	idle   []*conn
@@ -66,7 +66,7 @@ func New(o Options) (*Runtime, error) {
 	if err := os.MkdirAll(root, 0o711); err != nil {
 		return nil, fmt.Errorf("process runtime: %w", err)
 	}
-	r := &Runtime{options: o}
+	r := &Runtime{options: o, starting: make(chan struct{}, 1)}
 	if _, err := r.SupervisorPID(context.Background()); err != nil {
 		return nil, fmt.Errorf("process runtime: %w", err)
 	}
@@ -140,8 +140,12 @@ func (r *Runtime) SupervisorPID(ctx context.Context) (int, error) {
 // dial connects to the supervisor, and starts one if there is none: also when the last one
 // was killed while this agent runs.
 func (r *Runtime) dial(ctx context.Context) (*conn, error) {
-	r.starting.Lock()
-	defer r.starting.Unlock()
+	select {
+	case r.starting <- struct{}{}:
+		defer func() { <-r.starting }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	// A supervisor that another agent starts, or that is just going away, holds the lock for a moment.
 	const tries, pause = 100, 20 * time.Millisecond
 	var err error
