@@ -27,9 +27,13 @@ type forkSteps struct {
 	report [2]uintptr
 }
 
+// errNamespace is wrapped by what fails before the child has its namespaces.
+var errNamespace = errors.New("user namespace")
+
 // fork starts a process that carries out before, then waits until meanwhile has returned, and then carries out after, which ends with
-// exec. An error of meanwhile ends the process. The process has been waited for if there is an error.
-func fork(before, after *plan, meanwhile func(pid int) error) (pid int, err error) {
+// exec. An error of meanwhile ends the process. The fork itself happens in birth, which returns what the
+// function that it gets returns. If there is an error the process has ended.
+func fork(before, after *plan, birth func(func() int) int, meanwhile func(pid int) error) (pid int, err error) {
 	defer goruntime.KeepAlive(before)
 	defer goruntime.KeepAlive(after)
 	f := &forkSteps{}
@@ -48,9 +52,7 @@ func fork(before, after *plan, meanwhile func(pid int) error) (pid int, err erro
 	wait.add("wait for the supervisor", syscall.SYS_READ, f.permit[0], unsafe.Pointer(b), 1).want = 1
 	f.steps = append(append(append(f.steps, before.steps...), wait.steps...), after.steps...)
 
-	syscall.ForkLock.Lock()
-	pid = f.start()
-	syscall.ForkLock.Unlock()
+	pid = birth(f.start)
 	goruntime.KeepAlive(wait)
 	syscall.Close(f.ready[1])
 	syscall.Close(f.permit[0])
@@ -58,9 +60,11 @@ func fork(before, after *plan, meanwhile func(pid int) error) (pid int, err erro
 		syscall.Close(f.permit[1])
 		return 0, fmt.Errorf("fork: %w", syscall.Errno(-pid))
 	}
-	err = f.result(true)
-	if err == nil {
+	if err = f.result(true); err == nil {
 		err = meanwhile(pid)
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errNamespace, err)
 	}
 	if err == nil {
 		_, err = syscall.Write(f.permit[1], []byte{1})
@@ -71,7 +75,7 @@ func fork(before, after *plan, meanwhile func(pid int) error) (pid int, err erro
 	}
 	if err != nil {
 		wait4(pid)
-		return 0, err
+		return pid, err
 	}
 	return pid, nil
 }
@@ -155,7 +159,7 @@ func (f *forkSteps) start() int {
 
 // forkIsolated starts a process with mounts, or an image as its root directory, without root: in a user
 // namespace of its own, where its user and group are what they were and all others are nobody.
-func (n *node) forkIsolated(s spawnSpec, attr *syscall.ProcAttr) (int, error) {
+func (n *node) forkIsolated(s spawnSpec, attr *syscall.ProcAttr, exit chan<- int) (int, error) {
 	before, after := &plan{}, &plan{}
 	group := func(pid int) error { return nil } // in version 1 it is that of this thread
 	if attr.Sys.UseCgroupFD {
@@ -183,12 +187,29 @@ func (n *node) forkIsolated(s spawnSpec, attr *syscall.ProcAttr) (int, error) {
 	if err := planExec(after, s, attr); err != nil {
 		return 0, err
 	}
-	pid, err := fork(before, after, meanwhile)
-	if err != nil && errors.Is(err, syscall.EPERM) && !s.exec {
+	birth := func(start func() int) int {
+		n.children.Lock()
+		defer n.children.Unlock()
+		syscall.ForkLock.Lock()
+		defer syscall.ForkLock.Unlock()
+		pid := start()
+		if pid > 0 {
+			n.waiting[pid] = exit
+		}
+		return pid
+	}
+	pid, err := fork(before, after, birth, meanwhile)
+	if err == nil {
+		return pid, nil
+	}
+	n.children.Lock()
+	delete(n.waiting, pid)
+	n.children.Unlock()
+	if errors.Is(err, errNamespace) && !s.exec {
 		err = fmt.Errorf("%w: without root, mounts and images need unprivileged user namespaces, which this machine does not permit; "+
 			"mount a volume at its own path: %w", runtime.ErrUnsupported, err)
 	}
-	return pid, err
+	return 0, err
 }
 
 // planJoin enters the namespaces of the container's process.
@@ -258,7 +279,7 @@ func mapUser(pid int) error {
 			text = "deny" // what the kernel wants before anybody may map a group
 		}
 		if err := os.WriteFile("/proc/"+strconv.Itoa(pid)+"/"+f.file, []byte(text), 0); err != nil {
-			return fmt.Errorf("user namespace: %w", err)
+			return err
 		}
 	}
 	return nil

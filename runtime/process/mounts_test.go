@@ -203,3 +203,65 @@ func TestMountBidirectional(t *testing.T) {
 		return err == nil
 	})
 }
+
+// TestWithoutNamespaces runs, as an ordinary user, where the kernel permits no user namespaces: mounts are
+// refused with what would be right, and all else works.
+func TestWithoutNamespaces(t *testing.T) {
+	const inside = "SLIPWAY_TEST_WITHOUT_NAMESPACES"
+	if os.Getenv(inside) == "" {
+		withoutNamespaces(t, inside)
+		return
+	}
+	if namespaces(t) {
+		t.Fatal("the limit of user namespaces has no effect")
+	}
+	rt := open(t, process.Options{})
+	startContainer(t, rt, "a", "sleep 1000", runtime.Mount{HostPath: "/tmp", ContainerPath: "/tmp"})
+	s := &runtime.PodSandboxConfig{Metadata: runtime.PodSandboxMetadata{Name: "b", UID: "b"}}
+	id, err := rt.RunPodSandbox(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := rt.CreateContainer(t.Context(), id, &runtime.ContainerConfig{
+		Metadata: runtime.ContainerMetadata{Name: "main"}, Command: []string{"true"},
+		Mounts: []runtime.Mount{{HostPath: t.TempDir(), ContainerPath: "/mnt/slipway-test"}},
+	}, s)
+	if err == nil {
+		err = rt.StartContainer(t.Context(), c)
+	}
+	if !errors.Is(err, runtime.ErrUnsupported) || !strings.Contains(err.Error(), "mount a volume at its own path") {
+		t.Errorf("a mount without namespaces: %v, want ErrUnsupported, and what would be right", err)
+	}
+}
+
+// withoutNamespaces runs TestWithoutNamespaces in a user namespace that may have none below it.
+func withoutNamespaces(t *testing.T, variable string) {
+	t.Helper()
+	needNamespaces(t)
+	const nobody, sysResource = 65534, 24
+	user, group := os.Geteuid(), os.Getegid()
+	if user == 0 {
+		user, group = nobody, nobody
+	}
+	dir, err := os.MkdirTemp("", "without")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	self := filepath.Join(dir, "process.test")
+	if err := errors.Join(os.Chown(dir, user, group), copyFile(self, os.Args[0])); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-c", "echo 0 > /proc/sys/user/max_user_namespaces && exec "+self+" -test.run='^TestWithoutNamespaces$'")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), variable+"=yes", "TMPDIR="+dir, "HOME="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWUSER, AmbientCaps: []uintptr{sysResource},
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: user, HostID: user, Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: group, HostID: group, Size: 1}},
+		Credential:  &syscall.Credential{Uid: uint32(user), Gid: uint32(group), NoSetGroups: true},
+	}
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "PASS") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

@@ -129,16 +129,11 @@ func (n *node) spawnHere(s spawnSpec, exit chan<- int) (int, string, error) {
 	}
 	setTimerSlack(defaultSlack)
 	pid := 0
-	n.children.Lock()
 	if isolated && !root {
-		pid, err = n.forkIsolated(s, attr)
-	} else if pid, err = syscall.ForkExec(path, s.command, attr); err != nil {
-		err = fmt.Errorf("exec %s: %w", path, err)
+		pid, err = n.forkIsolated(s, attr, exit)
+	} else {
+		pid, err = n.forkExec(path, s.command, attr, exit)
 	}
-	if err == nil {
-		n.waiting[pid] = exit
-	}
-	n.children.Unlock()
 	if err != nil {
 		undo()
 		if listener != nil {
@@ -162,6 +157,18 @@ func (n *node) spawnHere(s spawnSpec, exit chan<- int) (int, string, error) {
 		os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte(strconv.FormatInt(r.OOMScoreAdj, 10)), 0)
 	}
 	return pid, group, nil
+}
+
+// forkExec starts a process, of which the reaper knows before it can have ended.
+func (n *node) forkExec(path string, command []string, attr *syscall.ProcAttr, exit chan<- int) (int, error) {
+	n.children.Lock()
+	defer n.children.Unlock()
+	pid, err := syscall.ForkExec(path, command, attr)
+	if err != nil {
+		return 0, fmt.Errorf("exec %s: %w", path, err)
+	}
+	n.waiting[pid] = exit
+	return pid, nil
 }
 
 func credential(s runtime.SecurityContext, attr *syscall.SysProcAttr) error {
