@@ -89,7 +89,10 @@ func start(ctx context.Context, o Options) error {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
 	defer ready.Close()
-	cmd := exec.Command(self())
+	const patience = 30 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, self())
 	cmd.Args = os.Args[:1]
 	cmd.Dir = "/"
 	cmd.Stderr = log
@@ -101,16 +104,13 @@ func start(ctx context.Context, o Options) error {
 	err = cmd.Run()
 	told.Close()
 	if err != nil {
-		return fmt.Errorf("start the supervisor: %w (does main call process.Main first?)", err)
+		return fmt.Errorf("start the supervisor: %w (does main call process.Main first?)", errors.Join(err, ctx.Err()))
 	}
-	ready.SetReadDeadline(time.Now().Add(30 * time.Second))
 	defer context.AfterFunc(ctx, func() { ready.SetReadDeadline(time.Unix(1, 0)) })()
 	said, err := io.ReadAll(ready)
 	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
 	case err != nil:
-		return fmt.Errorf("start the supervisor: %w (does main call process.Main first?)", err)
+		return fmt.Errorf("start the supervisor: %w", errors.Join(err, ctx.Err()))
 	case len(said) > len(errLocked.Error()) && string(said[:len(errLocked.Error())]) == errLocked.Error():
 		return fmt.Errorf("start the supervisor: %w%s", errLocked, said[len(errLocked.Error()):])
 	case len(said) > 0:

@@ -318,6 +318,9 @@ func (n *node) accept(ctx context.Context, l net.Listener) {
 		}
 		n.mu.Lock()
 		n.clients[c] = true
+		if ctx.Err() != nil { // hangUp may not see it
+			c.Close()
+		}
 		n.mu.Unlock()
 		n.wg.Go(func() {
 			n.client(newConn(c))
