@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -273,4 +274,68 @@ func echoes(address string) bool {
 	b := make([]byte, 4)
 	_, err = io.ReadFull(c, b)
 	return err == nil && string(b) == "ping"
+}
+
+// TestSupervisorKilledAtRandom kills the supervisor with SIGKILL while pods come and go. After each time the next one
+// answers, nothing of the old processes is left, what it lists can be removed, and the same pods can run again.
+func TestSupervisorKilledAtRandom(t *testing.T) {
+	o := process.Options{Root: t.TempDir()}
+	rt := open(t, o)
+	seed := uint64(time.Now().UnixNano())
+	t.Log("seed", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	for round := range 8 {
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for n := range 4 {
+			wg.Go(func() {
+				for ctx.Err() == nil { // the errors are those of a supervisor that is gone
+					if stop, err := startPod(ctx, rt, n); err == nil && n%2 == 0 {
+						stop()
+					}
+				}
+			})
+		}
+		time.Sleep(time.Duration(r.Int64N(int64(50 * time.Millisecond))))
+		pid, err := rt.SupervisorPID(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		syscall.Kill(pid, syscall.SIGKILL)
+		wg.Wait()
+		waitFor(t, "the supervisor is dead", func() bool { return !alive(pid) })
+		var sandboxes []runtime.PodSandbox
+		waitFor(t, "another supervisor answers", func() bool {
+			sandboxes, err = rt.ListPodSandbox(t.Context(), runtime.PodSandboxFilter{})
+			return err == nil
+		})
+		running, err := rt.ListContainers(t.Context(), runtime.ContainerFilter{State: runtime.ContainerRunning})
+		if err != nil || len(running) > 0 {
+			t.Errorf("round %d: %d containers run, %v, want none", round, len(running), err)
+		}
+		waitFor(t, "no process of a container is left", func() bool { return len(marked(o.Root)) == 0 })
+		for _, s := range sandboxes {
+			if err := rt.RemovePodSandbox(t.Context(), s.ID); err != nil {
+				t.Errorf("round %d: %v", round, err)
+			}
+		}
+	}
+	if stop, err := startPod(t.Context(), rt, 0); err != nil {
+		t.Error(err)
+	} else if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// marked lists the processes that have the mark of a root directory in their environment.
+func marked(root string) (pids []string) {
+	files, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err == nil && strings.Contains(string(b), "@"+root+"\x00") {
+			pids = append(pids, f)
+		}
+	}
+	return pids
 }
