@@ -91,9 +91,17 @@ func (e *Eviction) crossed(s Signals) (shortage, bool) {
 	return shortage{}, false
 }
 
+// cleanupWait is how long the next pod is safe while an evicted one has not given back what it used.
+const cleanupWait = 30 * time.Second
+
 // evict measures at intervals, and ends one pod each time that a threshold is crossed.
 func (m *Manager) evict(ctx context.Context) {
+	var victim *worker
+	var evicted time.Time
 	every(ctx, or(m.config.Eviction.Interval, 10*time.Second), func() {
+		if victim != nil && !victim.isCleared() && time.Since(evicted) < cleanupWait {
+			return
+		}
 		short, ok := m.shortage(ctx)
 		if ok && short.condition == DiskPressure && m.config.Images != nil && !m.config.NoImageGC {
 			removed, err := m.removeAllUnused(ctx)
@@ -105,7 +113,7 @@ func (m *Manager) evict(ctx context.Context) {
 			}
 		}
 		if ok {
-			m.evictOne(ctx, short)
+			victim, evicted = m.evictOne(ctx, short), time.Now()
 		}
 	})
 }
@@ -145,7 +153,8 @@ func (w *worker) evictable() (*Pod, bool) {
 	return w.pod, !over && !critical(w.pod)
 }
 
-func (m *Manager) evictOne(ctx context.Context, short shortage) {
+// evictOne ends the pod that has to go first. It returns nil if there is none.
+func (m *Manager) evictOne(ctx context.Context, short shortage) *worker {
 	memory := map[string]int64{}
 	if short.condition == MemoryPressure {
 		stats, err := m.config.Runtime.ListPodSandboxStats(ctx, runtime.PodSandboxFilter{})
@@ -181,13 +190,14 @@ func (m *Manager) evictOne(ctx context.Context, short shortage) {
 		list = append(list, c)
 	}
 	if len(list) == 0 || ctx.Err() != nil {
-		return
+		return nil
 	}
 	victim := slices.MinFunc(list, firstToGo)
 	message := fmt.Sprintf("The node was low on resource: %s. Threshold quantity: %d, available: %d. Pod was using %d, request is %d. ",
 		short.resource, short.threshold, short.available, victim.usage, victim.request)
 	victim.w.warn(victim.pod, "", EventEvicted, "%s", message)
 	victim.w.fail(ReasonEvicted, message, new(time.Duration(0)))
+	return victim.w
 }
 
 // The resources that can be short, as in Kubernetes' messages.

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/slipway-dev/slipway/runtime"
@@ -237,4 +238,50 @@ func TestMachine(t *testing.T) {
 		s.ImageFsCapacity != 1<<40 {
 		t.Errorf("Machine() = %+v, %v", s, err)
 	}
+}
+
+// TestOneEvictionAtATime: while an evicted pod has not given back what it used, no other has to go.
+func TestOneEvictionAtATime(t *testing.T) {
+	slow := func(ctx context.Context, c fake.Call) error {
+		if c.Op == "StopPodSandbox" {
+			time.Sleep(20 * time.Second)
+		}
+		return nil
+	}
+	config := pod.Config{Eviction: &pod.Eviction{Signals: func(context.Context) (pod.Signals, error) {
+		return pod.Signals{MemoryAvailable: 1, MemoryCapacity: 1 << 30}, nil
+	}}}
+	in(t, fake.Options{Before: slow}, config, func(w *world) {
+		failed := func() (n int) {
+			for _, uid := range []string{"a", "b", "c"} {
+				if w.status(uid).Phase == pod.Failed {
+					n++
+				}
+			}
+			return n
+		}
+		for _, uid := range []string{"a", "b", "c"} {
+			w.set(simple(uid))
+		}
+		w.after(29 * time.Second)
+		if n := len(w.eventsOf(pod.EventEvicted)); n != 1 {
+			t.Errorf("%d evictions while the first pod stops, want 1", n)
+		}
+		w.after(2 * time.Minute)
+		if n := failed(); n != 3 {
+			t.Errorf("%d pods have gone while the shortage lasts, want all 3", n)
+		}
+	})
+}
+
+func (w *world) eventsOf(reason string) (list []pod.Event) {
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.events {
+		if e.Reason == reason {
+			list = append(list, e)
+		}
+	}
+	return list
 }

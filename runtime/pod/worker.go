@@ -35,6 +35,7 @@ type worker struct {
 	timerAt    time.Time
 	status     *Status
 	sandboxID  string
+	cleared    bool // see isCleared
 
 	// Owned by the turn.
 	sandbox     sandbox
