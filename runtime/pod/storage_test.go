@@ -93,17 +93,18 @@ func TestEphemeralStorageLimit(t *testing.T) {
 
 // TestDiskEviction: images that nobody uses go first, then the pod that is furthest above what it asked for.
 func TestDiskEviction(t *testing.T) {
-	var rt *fake.Runtime
+	var made atomic.Pointer[fake.Runtime]
 	var disk atomic.Int64 // free besides the images
 	disk.Store(50 << 20)
 	const capacity = 100 << 20
 	config := pod.Config{Root: t.TempDir(), Eviction: &pod.Eviction{Signals: func(ctx context.Context) (pod.Signals, error) {
-		images, err := rt.ListImages(ctx, runtime.ImageSpec{})
+		images, err := made.Load().ListImages(ctx, runtime.ImageSpec{})
 		free := disk.Load() - int64(len(images))<<20
 		return pod.Signals{NodeFsAvailable: free, NodeFsCapacity: capacity}, err
 	}}}
 	in(t, fake.Options{}, config, func(w *world) {
-		rt = w.rt
+		rt := w.rt
+		made.Store(rt)
 		for i := range 20 {
 			if _, err := rt.PullImage(t.Context(), runtime.ImageSpec{Image: fmt.Sprint("example.com/unused:", i)}, nil, nil); err != nil {
 				t.Fatal(err)
@@ -141,27 +142,32 @@ func TestDiskEviction(t *testing.T) {
 }
 
 func TestImageGC(t *testing.T) {
-	var rt *fake.Runtime
+	var made atomic.Pointer[fake.Runtime]
+	images := func() []runtime.Image {
+		if rt := made.Load(); rt != nil {
+			list, _ := rt.ListImages(context.Background(), runtime.ImageSpec{})
+			return list
+		}
+		return nil // the manager looks at once
+	}
 	// Each image is 1 MiB, as the fake has it, on a disk of 100 MiB.
 	options := fake.Options{ImageFs: func() []runtime.FilesystemUsage {
-		images, _ := rt.ListImages(context.Background(), runtime.ImageSpec{})
-		return []runtime.FilesystemUsage{{CapacityBytes: 100 << 20, AvailableBytes: uint64(100-len(images)) << 20}}
+		return []runtime.FilesystemUsage{{CapacityBytes: 100 << 20, AvailableBytes: uint64(100-len(images())) << 20}}
 	}}
 	pull := func(w *world, n int) {
-		if _, err := rt.PullImage(t.Context(), runtime.ImageSpec{Image: fmt.Sprintf("example.com/unused:%02d", n)}, nil, nil); err != nil {
+		if _, err := w.rt.PullImage(t.Context(), runtime.ImageSpec{Image: fmt.Sprintf("example.com/unused:%02d", n)}, nil, nil); err != nil {
 			w.Fatal(err)
 		}
 	}
 	names := func() (list []string) {
-		images, _ := rt.ListImages(context.Background(), runtime.ImageSpec{})
-		for _, i := range images {
+		for _, i := range images() {
 			list = append(list, strings.TrimPrefix(i.RepoTags[0], "example.com/"))
 		}
 		slices.Sort(list)
 		return list
 	}
 	in(t, options, pod.Config{}, func(w *world) {
-		rt = w.rt
+		made.Store(w.rt)
 		w.set(simple("a"))
 		for n := range 83 {
 			pull(w, n)
@@ -180,7 +186,7 @@ func TestImageGC(t *testing.T) {
 		}
 	})
 	in(t, options, pod.Config{ImageGC: pod.ImageGC{MaxAge: time.Hour}}, func(w *world) {
-		rt = w.rt
+		made.Store(w.rt)
 		w.set(simple("a"))
 		pull(w, 1)
 		w.after(50 * time.Minute)
