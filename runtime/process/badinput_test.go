@@ -86,7 +86,7 @@ func TestPodProbeHangs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range strings.Fields(string(b)) {
+	for line := range strings.FieldsSeq(string(b)) {
 		var pid int
 		fmt.Sscan(line, &pid)
 		if alive(pid) {

@@ -161,7 +161,8 @@ func openTree(m runtime.Mount, shared bool) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	fd, _, e := syscall.Syscall(sysOpenTree, ^uintptr(-atFDCWD-1), uintptr(unsafe.Pointer(path)), openTreeFlag|syscall.O_CLOEXEC|atRecursive)
+	at := atFDCWD
+	fd, _, e := syscall.Syscall(sysOpenTree, uintptr(at), uintptr(unsafe.Pointer(path)), openTreeFlag|syscall.O_CLOEXEC|atRecursive)
 	if e != 0 {
 		return nil, e
 	}
