@@ -23,7 +23,7 @@ import (
 type forkSteps struct {
 	steps  []step
 	ready  [2]int // pipe: the child has its namespaces, or has failed
-	permit [2]int // pipe: closed when the child may go on
+	permit [2]int // pipe: has a byte when the child may go on, and its end if it must not
 	report [2]uintptr
 }
 
