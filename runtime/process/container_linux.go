@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-dev/slipway/runtime"
 	"github.com/slipway-dev/slipway/runtime/crilog"
+	"github.com/slipway-dev/slipway/runtime/internal/cgroup"
 )
 
 func (n *node) createContainer(sandboxID string, config *runtime.ContainerConfig) (string, error) {
@@ -107,7 +108,6 @@ type launched struct {
 	born    span
 	log     *crilog.Log
 	streams *streams
-	cgroup  string
 }
 
 // launch opens the log and starts the process.
@@ -128,7 +128,7 @@ func (n *node) launch(c *container, exit chan<- int) (*launched, error) {
 	spec.files, spec.tty = child, c.Config.TTY
 	spec.resources = c.Config.Resources
 	p.born.From = bootTick()
-	p.pid, p.cgroup, err = n.spawn(spec, exit)
+	p.pid, err = n.spawn(spec, exit)
 	p.born.To = bootTick()
 	for _, f := range uniq(child) {
 		f.Close()
@@ -155,7 +155,14 @@ const drain = time.Second
 // await takes in the exit of a container.
 func (n *node) await(c *container, exit <-chan int, p *launched) {
 	code := <-exit
-	oom := n.endCgroup(p.cgroup)
+	n.mu.Lock()
+	c.ending = true // no group is made for it any more
+	group := ""
+	if cgroup.Needed(c.Resources) {
+		group = c.ID // since its start, or a resize
+	}
+	n.mu.Unlock()
+	oom := n.endCgroup(group)
 	n.killStrays(p.pid, c.ID)
 	p.streams.finish(drain)
 	closeLog(p.log)

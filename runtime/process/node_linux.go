@@ -19,6 +19,7 @@ import (
 
 	"github.com/slipway-dev/slipway/runtime"
 	"github.com/slipway-dev/slipway/runtime/crilog"
+	"github.com/slipway-dev/slipway/runtime/internal/cgroup"
 	"github.com/slipway-dev/slipway/runtime/internal/feed"
 )
 
@@ -59,6 +60,7 @@ type container struct {
 	containerRecord
 	sandbox *sandbox
 	started chan struct{} // while a start is in progress, which closes it
+	ending  bool          // its process has ended, and what goes with it is being cleaned up
 	done    chan struct{} // closed when it has exited; nil before it runs
 	log     *crilog.Log
 	streams *streams
@@ -192,7 +194,11 @@ func (n *node) recover() error {
 	if err != nil {
 		return err
 	}
+	var groups []string
 	for _, c := range n.containers {
+		if cgroup.Needed(c.Resources) && c.State != runtime.ContainerExited {
+			groups = append(groups, c.ID)
+		}
 		if c.State != runtime.ContainerRunning {
 			continue
 		}
@@ -215,6 +221,9 @@ func (n *node) recover() error {
 		if !found && !(unsure && time.Since(begin) < execWait) || time.Since(begin) > strayWait {
 			break
 		}
+	}
+	for _, name := range groups {
+		n.endCgroup(name)
 	}
 	return n.compact()
 }

@@ -120,7 +120,7 @@ func (n *node) exec(ctx context.Context, raw []byte, files []*os.File) (any, err
 	s := n.spec(c, a.Command)
 	s.files, s.tty, s.exec = files, a.TTY, true
 	exit := make(chan int, 1)
-	pid, _, err := n.spawn(s, exit)
+	pid, err := n.spawn(s, exit)
 	if err != nil {
 		return nil, fmt.Errorf("exec in container %s: %w", a.ID, err)
 	}
@@ -229,7 +229,7 @@ func (n *node) updateResources(id string, r *runtime.Resources) error {
 	if c == nil {
 		return fmt.Errorf("update container %q: %w", id, runtime.ErrNotFound)
 	}
-	if c.State == runtime.ContainerExited {
+	if c.State == runtime.ContainerExited || c.ending {
 		return fmt.Errorf("update container %s: it has exited: %w", id, runtime.ErrState)
 	}
 	merged := r.Over(c.Resources)

@@ -6,10 +6,12 @@ package process_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -197,6 +199,48 @@ func TestPodResize(t *testing.T) {
 	if c := m.Status("a").ContainerStatuses[0]; limit() != "134217728" || c.ContainerID != id || c.RestartCount != 0 {
 		t.Errorf("after the resize the limit is %s, the container %+v; want 128 MiB in the same container", limit(), c)
 	}
+	if err := m.Delete("a", nil); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the pod is removed", func() bool { return m.Status("a") == nil })
+	wantNoGroup(t, id)
+}
+
+func wantNoGroup(t *testing.T, id string) {
+	t.Helper()
+	for _, controller := range []string{"cpu", "memory", "pids"} {
+		if _, err := os.Stat("/sys/fs/cgroup/" + controller + "/slipway/" + id); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the %s group of container %s is left: %v", controller, id, err)
+		}
+	}
+}
+
+// TestGroupsAreRemoved: of a container that got its first limits while it ran, and of one whose supervisor was killed.
+func TestGroupsAreRemoved(t *testing.T) {
+	if !limits(t) {
+		t.Skip("limits need root and cgroups of version 1")
+	}
+	rt := open(t, process.Options{})
+	var ids []string
+	for _, name := range []string{"resized", "killed"} {
+		id := startContainer(t, rt, name, "exec sleep 1000")
+		if err := rt.UpdateContainerResources(t.Context(), id, &runtime.Resources{MemoryLimit: 64 << 20}); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	if err := rt.StopContainer(t.Context(), ids[0], 0); err != nil {
+		t.Fatal(err)
+	}
+	wantNoGroup(t, ids[0])
+	pid, err := rt.SupervisorPID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	syscall.Kill(pid, syscall.SIGKILL)
+	waitFor(t, "the supervisor is dead", func() bool { return !alive(pid) })
+	waitFor(t, "another supervisor answers", func() bool { _, err := rt.SupervisorPID(t.Context()); return err == nil })
+	wantNoGroup(t, ids[1])
 }
 
 // TestPodVolumes: real programs see volumes where they are mounted, and new content all at once.

@@ -68,9 +68,9 @@ func (n *node) environ(c *container) []string {
 // The process is started from a thread that has been made what the process
 // is to be: with its filter, in its cgroup, in its mount namespace. That saves a helper program between
 // fork and exec, which would cost a Go start of some milliseconds. The thread ends with the goroutine.
-func (n *node) spawn(s spawnSpec, exit chan<- int) (pid int, group string, err error) {
-	onOwnThread(func() { pid, group, err = n.spawnHere(s, exit) })
-	return pid, group, err
+func (n *node) spawn(s spawnSpec, exit chan<- int) (pid int, err error) {
+	onOwnThread(func() { pid, err = n.spawnHere(s, exit) })
+	return pid, err
 }
 
 // onOwnThread calls f on a thread that is used for nothing else and ends afterwards. It is never the first
@@ -91,7 +91,7 @@ func onOwnThread(f func()) {
 	<-done
 }
 
-func (n *node) spawnHere(s spawnSpec, exit chan<- int) (int, string, error) {
+func (n *node) spawnHere(s spawnSpec, exit chan<- int) (int, error) {
 	attr := &syscall.ProcAttr{Dir: s.dir, Env: s.env, Sys: &syscall.SysProcAttr{Setsid: true}}
 	for _, f := range s.files {
 		attr.Files = append(attr.Files, f.Fd())
@@ -100,31 +100,31 @@ func (n *node) spawnHere(s spawnSpec, exit chan<- int) (int, string, error) {
 		attr.Sys.Setctty = true
 	}
 	if err := credential(s.security, attr.Sys); err != nil {
-		return 0, "", err
+		return 0, err
 	}
-	group, undo, err := n.enterCgroup(s, attr.Sys)
+	undo, err := n.enterCgroup(s, attr.Sys)
 	if err != nil {
-		return 0, "", err
+		return 0, err
 	}
 	root, isolated := os.Geteuid() == 0, isolated(&s)
 	if isolated && root {
 		if err := n.enterMounts(s, attr); err != nil {
 			undo()
-			return 0, "", err
+			return 0, err
 		}
 	}
 	path := ""
 	if !isolated || root { // otherwise the process itself looks for its program, where it will be seen
 		if path, err = lookPath(s); err != nil {
 			undo()
-			return 0, "", err
+			return 0, err
 		}
 	}
 	var listener *os.File
 	if addr := s.container.sandbox.addr; addr.IsValid() {
 		if listener, err = redirect(); err != nil {
 			undo()
-			return 0, "", fmt.Errorf("pod address: %w", err)
+			return 0, fmt.Errorf("pod address: %w", err)
 		}
 	}
 	setTimerSlack(defaultSlack)
@@ -139,7 +139,7 @@ func (n *node) spawnHere(s spawnSpec, exit chan<- int) (int, string, error) {
 		if listener != nil {
 			listener.Close()
 		}
-		return 0, "", err
+		return 0, err
 	}
 	if listener != nil {
 		n.mu.Lock()
@@ -156,7 +156,7 @@ func (n *node) spawnHere(s spawnSpec, exit chan<- int) (int, string, error) {
 		// Raising it needs no right; a refusal to lower it leaves the process as likely to go as any.
 		os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte(strconv.FormatInt(r.OOMScoreAdj, 10)), 0)
 	}
-	return pid, group, nil
+	return pid, nil
 }
 
 // forkExec starts a process, of which the reaper knows before it can have ended.
@@ -197,36 +197,36 @@ func credential(s runtime.SecurityContext, attr *syscall.SysProcAttr) error {
 }
 
 // enterCgroup makes the process be born in its group, if it has limits.
-func (n *node) enterCgroup(s spawnSpec, attr *syscall.SysProcAttr) (name string, undo func(), err error) {
+func (n *node) enterCgroup(s spawnSpec, attr *syscall.SysProcAttr) (undo func(), err error) {
 	undo = func() {}
 	if s.exec {
 		s.resources = s.container.resources(n)
 	}
 	if !cgroup.Needed(s.resources) {
-		return "", undo, nil
+		return undo, nil
 	}
 	h, err := n.cgroups()
 	if err != nil {
-		return "", undo, nil // no limits here, as the documentation says
+		return undo, nil // no limits here, as the documentation says
 	}
 	g, err := h.Create(s.id, s.resources)
 	if err != nil {
-		return "", undo, err
+		return undo, err
 	}
 	if !s.exec {
-		name, undo = s.id, func() { g.Remove() }
+		undo = func() { g.Remove() }
 	}
 	if !h.V2() {
-		return name, undo, g.AddThread(syscall.Gettid())
+		return undo, g.AddThread(syscall.Gettid())
 	}
 	dir, err := g.Dir()
 	if err != nil {
-		return "", undo, err
+		return undo, err
 	}
 	// The thread ends soon after the fork, and the file with it at the next collection.
 	attr.UseCgroupFD, attr.CgroupFD = true, int(dir.Fd())
 	remove := undo
-	return name, func() { dir.Close(); remove() }, nil
+	return func() { dir.Close(); remove() }, nil
 }
 
 func (c *container) resources(n *node) *runtime.Resources {
@@ -255,7 +255,7 @@ func (n *node) endCgroup(name string) (oom bool) {
 	}
 	g := h.Group(name)
 	oom = g.OOMKilled()
-	for {
+	for begin := time.Now(); time.Since(begin) < strayWait; {
 		reaped := n.nextReaped()
 		list, err := g.Processes()
 		if err != nil || len(list) == 0 {
