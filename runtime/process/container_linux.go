@@ -126,7 +126,7 @@ func (n *node) launch(c *container, exit chan<- int) (*launched, error) {
 	p.streams = s
 	spec := n.spec(c, slices.Concat(c.Config.Command, c.Config.Args))
 	spec.files, spec.tty = child, c.Config.TTY
-	spec.resources = c.Config.Resources
+	spec.resources = c.resources(n) // they may have been updated since it was made
 	p.born.From = bootTick()
 	p.pid, err = n.spawn(spec, exit)
 	p.born.To = bootTick()

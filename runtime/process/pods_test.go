@@ -215,6 +215,32 @@ func wantNoGroup(t *testing.T, id string) {
 	}
 }
 
+// TestResizeBeforeStart: a container starts with the limits that it was given last.
+func TestResizeBeforeStart(t *testing.T) {
+	if !limits(t) {
+		t.Skip("limits need root and cgroups of version 1")
+	}
+	rt := open(t, process.Options{})
+	s := &runtime.PodSandboxConfig{Metadata: runtime.PodSandboxMetadata{Name: "a", UID: "a"}}
+	sandbox, err := rt.RunPodSandbox(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := rt.CreateContainer(t.Context(), sandbox, &runtime.ContainerConfig{
+		Metadata: runtime.ContainerMetadata{Name: "main"}, Command: []string{"sleep", "1000"}, Resources: &runtime.Resources{MemoryLimit: 64 << 20},
+	}, s)
+	if err == nil {
+		err = errors.Join(rt.UpdateContainerResources(t.Context(), id, &runtime.Resources{MemoryLimit: 32 << 20}), rt.StartContainer(t.Context(), id))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile("/sys/fs/cgroup/memory/slipway/" + id + "/memory.limit_in_bytes")
+	if got := strings.TrimSpace(string(b)); err != nil || got != "33554432" {
+		t.Errorf("the limit is %s, %v, want 32 MiB", got, err)
+	}
+}
+
 // TestGroupsAreRemoved: of a container that got its first limits while it ran, and of one whose supervisor was killed.
 func TestGroupsAreRemoved(t *testing.T) {
 	if !limits(t) {
