@@ -44,15 +44,15 @@ func (b *Behaviour) exits() bool {
 
 // behaviour returns nil for the zero behaviour, which most simulated pods have.
 func (r *Runtime) behaviour(s *runtime.PodSandboxConfig, c *runtime.ContainerConfig) *Behaviour {
-	var b Behaviour
-	if r.options.Script != nil {
-		b = r.options.Script(s, c)
-	} else if len(c.Command)+len(c.Args) > 0 {
-		b = Program(slices.Concat(c.Command, c.Args))
-	} else {
-		return nil
+	switch {
+	case r.options.Script != nil:
+		b := r.options.Script(s, c)
+		return &b
+	case len(c.Command)+len(c.Args) > 0:
+		b := Program(slices.Concat(c.Command, c.Args))
+		return &b
 	}
-	return &b
+	return nil
 }
 
 // Program is the behaviour of a few commands that every system has: true, false, echo,

@@ -51,7 +51,14 @@
 //
 // A restart back-off survives the agent. A container that was ready stays ready over a
 // restart of the agent, if Pod.Last says so. A resize is never deferred: whether there is
-// room is the caller's question. Swap, devices, topology and image garbage collection are left out.
+// room is the caller's question. Of events that repeat, new ones are always told, and the repeats of a pod take
+// turns. Swap, devices and topology are left out.
+//
+// # Room on the disk
+//
+// Limits of emptyDirs and of ephemeral storage are checked every 10 seconds, and images that nobody uses are
+// removed by [ImageGC], always. With Config.Eviction, a shortage of memory or disk ends pods in kubelet's
+// order, after all unused images are gone.
 //
 // # Testing
 //

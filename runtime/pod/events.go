@@ -7,15 +7,23 @@ import (
 	"time"
 )
 
-// Event is something that happened to a pod, with reason and message as
-// kubelet words them.
+// Event is something that happened to a pod, with reason and message as kubelet words them.
+//
+// Events that repeat are one series, as in Kubernetes: the first is told at once; repeats are told with the same
+// Name and First and a Count that includes those that were not told, since a pod may tell 25 repeats and then one
+// in 5 minutes. More than 10 different messages with one reason, with no pause of 10 minutes, become
+// one series, whose message begins with "(combined from similar events): ". Who stores events
+// creates the one with Count 1 and updates it by Name, or stores it anew if it is not there any more.
 type Event struct {
+	Name      string // of the series, unique in the namespace
 	Pod       *Pod
 	Container string // empty: it concerns the whole pod
 	Warning   bool
 	Reason    string
 	Message   string
-	Time      time.Time
+	Time      time.Time // of this one
+	First     time.Time // of the first of its series
+	Count     int       // how many there were in its series
 }
 
 // The reasons of events.
@@ -56,5 +64,8 @@ func (w *worker) emit(p *Pod, container string, warning bool, reason, format str
 	if on == nil {
 		return
 	}
-	on(Event{Pod: p, Container: container, Warning: warning, Reason: reason, Message: fmt.Sprintf(format, args...), Time: time.Now()})
+	e := Event{Pod: p, Container: container, Warning: warning, Reason: reason, Message: fmt.Sprintf(format, args...), Time: time.Now()}
+	if tell, ok := w.m.events.observe(e); ok {
+		on(tell)
+	}
 }

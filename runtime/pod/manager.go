@@ -28,7 +28,8 @@ type Config struct {
 	OnStatus func(*Pod, *Status)
 	// OnRemoved is called once for each pod that was deleted, when nothing of it is left.
 	OnRemoved func(*Pod)
-	// OnEvent is called for what happens to pods, in Kubernetes' words.
+	// OnEvent is called for what happens to pods, in Kubernetes' words. What repeats is
+	// told with a count, and not each time: see Event.
 	OnEvent func(Event)
 
 	// References finds configMaps and secrets; nil: there are none.
@@ -47,6 +48,10 @@ type Config struct {
 	CrashBackOff, ImageBackOff BackOff
 	Logs                       LogLimits
 	Eviction                   *Eviction // nil: never
+	// ImageGC removes images that nobody uses. It is done if Images is there, and
+	// for all such images before a pod is evicted for a shortage of disk; NoImageGC leaves it to others.
+	ImageGC   ImageGC
+	NoImageGC bool
 	// Relist is how often the runtime is asked for everything, to find what an event
 	// did not tell. Zero: 5 min, or 1 s if the runtime has no events.
 	Relist time.Duration
@@ -69,7 +74,9 @@ type Manager struct {
 	pods     map[string]*worker // by UID
 	complete bool               // Sync was called: what is not desired is an orphan
 
+	events   correlator
 	pressure pressure
+	images   imageUse
 	volumes  sync.Mutex // held while it is found out whether a volume is used
 }
 
@@ -93,6 +100,12 @@ func New(c Config) *Manager {
 	c.CrashBackOff = c.CrashBackOff.withDefaults()
 	c.ImageBackOff = c.ImageBackOff.withDefaults()
 	c.Logs = c.Logs.withDefaults()
+	c.ImageGC = c.ImageGC.withDefaults()
+	if c.Eviction != nil && c.Eviction.Signals == nil {
+		e := *c.Eviction
+		e.Signals = Machine(c.Root, c.Images)
+		c.Eviction = &e
+	}
 	return &Manager{config: c, pods: map[string]*worker{}, queue: queue{limit: c.Workers}}
 }
 
@@ -120,6 +133,10 @@ func (m *Manager) Run(ctx context.Context) error {
 	wg.Go(func() { every(ctx, m.config.Refresh, func() { m.refreshVolumes() }) })
 	if m.config.Root != "" {
 		wg.Go(func() { every(ctx, m.config.Logs.Interval, func() { m.rotateLogs(ctx) }) })
+		wg.Go(func() { every(ctx, storageInterval, func() { m.enforceStorage(ctx) }) })
+	}
+	if m.config.Images != nil && !m.config.NoImageGC {
+		wg.Go(func() { m.collectImages(ctx) })
 	}
 	if m.config.Eviction != nil {
 		wg.Go(func() { m.evict(ctx) })

@@ -3,8 +3,6 @@
 package pod
 
 import (
-	"slices"
-
 	"github.com/slipway-dev/slipway/runtime"
 )
 
@@ -21,15 +19,19 @@ const (
 // QOS returns the class of a pod.
 func QOS(p *Pod) QOSClass {
 	guaranteed, any := true, false
-	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
-		r := c.Resources.withDefaults()
-		if r.Requests.CPU > 0 || r.Requests.Memory > 0 || r.Limits.CPU > 0 || r.Limits.Memory > 0 {
-			any = true
-		}
-		if r.Limits.CPU == 0 || r.Limits.Memory == 0 || r.Requests.CPU != r.Limits.CPU || r.Requests.Memory != r.Limits.Memory {
-			guaranteed = false
+	look := func(list []Container) {
+		for i := range list { // not Concat: this is asked several times for each of very many pods
+			r := list[i].Resources.withDefaults()
+			if r.Requests.CPU > 0 || r.Requests.Memory > 0 || r.Limits.CPU > 0 || r.Limits.Memory > 0 {
+				any = true
+			}
+			if r.Limits.CPU == 0 || r.Limits.Memory == 0 || r.Requests.CPU != r.Limits.CPU || r.Requests.Memory != r.Limits.Memory {
+				guaranteed = false
+			}
 		}
 	}
+	look(p.Spec.InitContainers)
+	look(p.Spec.Containers)
 	switch {
 	case !any:
 		return BestEffort
@@ -103,8 +105,8 @@ func oomScore(class QOSClass, request, capacity int64) int64 {
 func sum(p *Pod, capacity int64) *runtime.Resources {
 	var total Resources
 	cpu, memory := true, true
-	for _, c := range p.Spec.Containers {
-		r := c.Resources.withDefaults()
+	for i := range p.Spec.Containers {
+		r := p.Spec.Containers[i].Resources.withDefaults()
 		total.Requests.CPU += r.Requests.CPU
 		total.Requests.Memory += r.Requests.Memory
 		total.Limits.CPU += r.Limits.CPU

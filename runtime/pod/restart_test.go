@@ -6,8 +6,11 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -195,4 +198,95 @@ func TestSetWhileStarting(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOneTurnAtATime: the operations of one pod never overlap, but for the stops at its end.
+func TestOneTurnAtATime(t *testing.T) {
+	var mu sync.Mutex
+	busy := map[string]string{}
+	before := func(ctx context.Context, c fake.Call) error {
+		if c.Pod.UID == "" || c.Op == "StopContainer" {
+			return nil
+		}
+		mu.Lock()
+		if other := busy[c.Pod.UID]; other != "" {
+			t.Errorf("%s during %s of pod %s", c.Op, other, c.Pod.UID)
+		}
+		busy[c.Pod.UID] = c.Op
+		mu.Unlock()
+		time.Sleep(time.Millisecond)
+		mu.Lock()
+		defer mu.Unlock()
+		busy[c.Pod.UID] = ""
+		return nil
+	}
+	in(t, fake.Options{Before: before}, pod.Config{Relist: time.Millisecond}, func(w *world) {
+		var wg sync.WaitGroup
+		for range 4 { // who all want something of the same pods
+			wg.Go(func() {
+				for n := range 20 {
+					p := simple(fmt.Sprint("p", n%5), "sh", "-c", "sleep 0.01; exit 1")
+					p.Spec.Containers = append(p.Spec.Containers, pod.Container{Name: "other", Command: []string{"sleep", "0.005"}})
+					w.m.Set(p)
+					time.Sleep(3 * time.Millisecond)
+				}
+			})
+		}
+		wg.Wait()
+		w.after(time.Minute)
+		w.m.Sync(nil)
+		w.after(time.Minute)
+		w.nothingLeft()
+	})
+}
+
+// TestRuntimeUnavailable: while the runtime does not answer, what ran is reported as it was, what is new
+// waits and says why, and all goes on afterwards.
+func TestRuntimeUnavailable(t *testing.T) {
+	var gone atomic.Bool
+	before := func(context.Context, fake.Call) error {
+		if gone.Load() {
+			return fmt.Errorf("connect: %w", runtime.ErrUnavailable)
+		}
+		return nil
+	}
+	in(t, fake.Options{Before: before}, pod.Config{Relist: time.Second}, func(w *world) {
+		w.set(simple("old"))
+		id := w.container("old", "main")
+		gone.Store(true)
+		w.set(simple("new"))
+		w.after(5 * time.Minute)
+		w.wantPhase("old", pod.Running)
+		w.want("new", "main", "Waiting:ContainerCreating")
+		if m := w.message(pod.EventFailedCreateSandbox); !strings.Contains(m, runtime.ErrUnavailable.Error()) {
+			t.Errorf("the event says %q", m)
+		}
+		gone.Store(false)
+		w.after(11 * time.Second)
+		w.want("new", "main", "Running")
+		if w.container("old", "main") != id {
+			t.Error("the old pod was restarted")
+		}
+	})
+}
+
+// TestNoAddress: a sandbox whose network can't be set up leaves nothing behind, and its pod goes on
+// when it can.
+func TestNoAddress(t *testing.T) {
+	options := fake.Options{Addresses: netip.MustParsePrefix("10.0.0.0/31")}
+	in(t, options, pod.Config{}, func(w *world) {
+		w.set(simple("a"))
+		w.set(simple("b"))
+		w.want("b", "main", "Waiting:ContainerCreating")
+		w.wantPhase("b", pod.Pending)
+		if m := w.message(pod.EventFailedCreateSandbox); !strings.Contains(m, "no free address") {
+			t.Errorf("the event says %q", m)
+		}
+		if n := len(w.sandboxes()); n != 1 {
+			t.Errorf("%d sandboxes, want 1", n)
+		}
+		w.m.Delete("a", nil)
+		w.after(11 * time.Second)
+		w.want("b", "main", "Running")
+	})
 }

@@ -55,7 +55,7 @@ func (w *worker) ensureSandbox(ctx context.Context, p *Pod) bool {
 			return false
 		}
 	}
-	config := w.sandboxConfig(p)
+	config := w.sandboxConfig(p, w.sandbox.next)
 	id, err := w.m.config.Runtime.RunPodSandbox(ctx, config)
 	if errors.Is(err, runtime.ErrAlreadyExists) {
 		// The answer of an earlier call was lost; what it made is not ours to guess at.

@@ -207,7 +207,16 @@ type Volume struct {
 }
 
 // EmptyDir is a directory that lives as long as the pod.
-type EmptyDir struct{}
+type EmptyDir struct {
+	// Medium is MediumMemory for a file system in memory, which needs root; empty: below Config.Root.
+	Medium string
+	// SizeLimit in bytes, zero for none. A pod that goes over it is evicted within some seconds; in memory
+	// writes fail instead.
+	SizeLimit int64
+}
+
+// MediumMemory is the medium of an emptyDir in memory.
+const MediumMemory = "Memory"
 
 // HostPath is a path of the machine.
 type HostPath struct {

@@ -25,12 +25,20 @@ const (
 	annotationBackOff = "slipway.dev/back-off"
 )
 
-func (w *worker) sandboxConfig(p *Pod) *runtime.PodSandboxConfig {
+// sandboxConfig is the configuration of the pod's sandbox, made once a turn.
+func (w *worker) sandboxConfig(p *Pod, attempt uint32) *runtime.PodSandboxConfig {
+	if w.config == nil || w.config.Metadata.Attempt != attempt {
+		w.config = w.newSandboxConfig(p, attempt)
+	}
+	return w.config
+}
+
+func (w *worker) newSandboxConfig(p *Pod, attempt uint32) *runtime.PodSandboxConfig {
 	if w.labels == nil {
 		w.labels = map[string]string{labelName: p.Name, labelNamespace: p.namespace(), labelUID: p.UID}
 	}
 	c := &runtime.PodSandboxConfig{
-		Metadata: runtime.PodSandboxMetadata{Name: p.Name, Namespace: p.namespace(), UID: p.UID, Attempt: w.sandbox.next},
+		Metadata: runtime.PodSandboxMetadata{Name: p.Name, Namespace: p.namespace(), UID: p.UID, Attempt: attempt},
 		Hostname: p.Spec.Hostname,
 		DNS:      p.Spec.DNS,
 		Labels:   w.labels,
@@ -57,8 +65,8 @@ func (w *worker) sandboxConfig(p *Pod) *runtime.PodSandboxConfig {
 		c.Namespaces.PID = runtime.NamespacePod
 	}
 	node(p.Spec.HostPID, &c.Namespaces.PID)
-	for _, container := range p.Spec.Containers {
-		for _, port := range container.Ports {
+	for i := range p.Spec.Containers {
+		for _, port := range p.Spec.Containers[i].Ports {
 			c.PortMappings = append(c.PortMappings, runtime.PortMapping{
 				Protocol: port.Protocol, ContainerPort: port.ContainerPort, HostPort: port.HostPort, HostIP: port.HostIP,
 			})
@@ -81,8 +89,6 @@ func (w *worker) start(ctx context.Context, p *Pod, c *Container, i *instance, a
 		i.retryAt = time.Now().Add(retryPause)
 		w.wakeAt(i.retryAt)
 	}
-	sandbox := w.sandboxConfig(p)
-	sandbox.Metadata.Attempt = w.sandbox.attempt
 	config, err := w.containerConfig(ctx, p, c, attempt)
 	if err != nil {
 		fail(ReasonCreateContainerConfigError, err)
@@ -93,7 +99,7 @@ func (w *worker) start(ctx context.Context, p *Pod, c *Container, i *instance, a
 		i.crash.next(w.m.config.CrashBackOff, i.ended, time.Now())
 		config.Annotations = map[string]string{annotationBackOff: i.crash.delay.String()}
 	}
-	id, err := w.m.config.Runtime.CreateContainer(ctx, w.sandbox.id, config, sandbox)
+	id, err := w.m.config.Runtime.CreateContainer(ctx, w.sandbox.id, config, w.sandboxConfig(p, w.sandbox.attempt))
 	if err != nil {
 		if errors.Is(err, runtime.ErrAlreadyExists) {
 			err = errors.Join(err, w.adopt(ctx, i, c.Name, attempt))
@@ -207,6 +213,10 @@ func (m *Manager) logDir(p *Pod) string {
 
 func (m *Manager) podDir(uid string) string { return filepath.Join(m.config.Root, "pods", uid) }
 
+func (m *Manager) volumeDir(uid, name string) string {
+	return filepath.Join(m.podDir(uid), "volumes", name)
+}
+
 // maxMessage is how much of a termination message is kept, and of a log in its
 // place: 4096 bytes, and 2048 bytes of the last 80 lines.
 const (
@@ -316,7 +326,7 @@ func (w *worker) pullImage(ctx context.Context, p *Pod, c *Container, i *instanc
 				return
 			}
 		}
-		_, err = w.m.config.Images.PullImage(ctx, spec, auth, w.sandboxConfig(p))
+		_, err = w.m.config.Images.PullImage(ctx, spec, auth, w.sandboxConfig(p, w.sandbox.attempt))
 	})
 	if ctx.Err() != nil {
 		return false

@@ -34,7 +34,17 @@ func (w *worker) end(ctx context.Context, p *Pod, remove bool) bool {
 		}
 		return false
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cleared = true
 	return remove
+}
+
+// isCleared reports whether nothing of the pod runs and its volumes are gone.
+func (w *worker) isCleared() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.cleared
 }
 
 // stopAll stops the containers: all main ones at once, then the sidecars in

@@ -85,6 +85,14 @@ func (v *validator) volumes() map[string]bool {
 		if n := count(vol.EmptyDir != nil, vol.HostPath != nil, vol.Projected != nil, vol.CSI != nil); n != 1 {
 			v.say(field, "has %d sources: want exactly one of EmptyDir, HostPath, Projected and CSI", n)
 		}
+		if e := vol.EmptyDir; e != nil {
+			if e.Medium != "" && e.Medium != MediumMemory {
+				v.say(field+".emptyDir.medium", "%q: want Memory, or nothing", e.Medium)
+			}
+			if e.SizeLimit < 0 {
+				v.say(field+".emptyDir.sizeLimit", "%d: want zero or more", e.SizeLimit)
+			}
+		}
 		if vol.HostPath != nil && !path.IsAbs(vol.HostPath.Path) {
 			v.say(field+".hostPath", "%q: want an absolute path", vol.HostPath.Path)
 		}
@@ -92,59 +100,74 @@ func (v *validator) volumes() map[string]bool {
 	return known
 }
 
+// element is an element of a list. Its name is only made when something is wrong with it.
+type element struct {
+	list string
+	i    int
+}
+
+func (e element) sub(field string) string { return fmt.Sprintf("%s[%d]%s", e.list, e.i, field) }
+
 func (v *validator) containers(list string, containers []Container, volumes map[string]bool) {
 	for i := range containers {
 		c := &containers[i]
-		field := fmt.Sprintf("%s[%d]", list, i)
+		field := element{list, i}
 		if bad := badName(c.Name, 63, false); bad != "" {
-			v.say(field+".name", "%s", bad)
+			v.say(field.sub(".name"), "%s", bad)
 		}
 		if v.names[c.Name] {
-			v.say(field+".name", "%q is there twice", c.Name)
+			v.say(field.sub(".name"), "%q is there twice", c.Name)
 		}
 		v.names[c.Name] = true
 		for j, m := range c.VolumeMounts {
 			if !volumes[m.Name] {
-				v.say(fmt.Sprintf("%s.volumeMounts[%d]", field, j), "the pod has no volume %q", m.Name)
+				v.say(element{field.sub(".volumeMounts"), j}.sub(""), "the pod has no volume %q", m.Name)
 			}
 			if !path.IsAbs(m.MountPath) {
-				v.say(fmt.Sprintf("%s.volumeMounts[%d]", field, j), "mount path %q: want an absolute path", m.MountPath)
+				v.say(element{field.sub(".volumeMounts"), j}.sub(""), "mount path %q: want an absolute path", m.MountPath)
 			}
 		}
 		v.handlers(field, c)
 		r := c.Resources.withDefaults()
-		for name, pair := range map[string][2]int64{"cpu": {r.Requests.CPU, r.Limits.CPU}, "memory": {r.Requests.Memory, r.Limits.Memory}} {
-			if pair[0] < 0 || pair[1] < 0 || pair[1] > 0 && pair[0] > pair[1] {
-				v.say(field+".resources", "%s: request %d, limit %d: want 0 <= request <= limit", name, pair[0], pair[1])
+		for _, a := range [...]struct {
+			name           string
+			request, limit int64
+		}{{"cpu", r.Requests.CPU, r.Limits.CPU}, {"memory", r.Requests.Memory, r.Limits.Memory}, {"ephemeral-storage", r.Requests.EphemeralStorage, r.Limits.EphemeralStorage}} {
+			if a.request < 0 || a.limit < 0 || a.limit > 0 && a.request > a.limit {
+				v.say(field.sub(".resources"), "%s: request %d, limit %d: want 0 <= request <= limit", a.name, a.request, a.limit)
 			}
 		}
 		switch c.ImagePullPolicy {
 		case "", PullAlways, PullIfNotPresent, PullNever:
 		default:
-			v.say(field+".imagePullPolicy", "%q: want Always, IfNotPresent or Never", c.ImagePullPolicy)
+			v.say(field.sub(".imagePullPolicy"), "%q: want Always, IfNotPresent or Never", c.ImagePullPolicy)
 		}
 	}
 }
 
-func (v *validator) handlers(field string, c *Container) {
+func (v *validator) handlers(field element, c *Container) {
 	check := func(name string, h *Handler, hook bool) {
 		n := count(h.Exec != nil, h.HTTPGet != nil, h.TCPSocket != nil, h.GRPC != nil, h.Sleep > 0)
 		if n != 1 || h.Sleep > 0 && !hook || h.GRPC != nil && hook {
-			v.say(field+"."+name, "want exactly one of Exec, HTTPGet, TCPSocket and, for probes, GRPC or, for hooks, Sleep")
+			v.say(field.sub("."+name), "want exactly one of Exec, HTTPGet, TCPSocket and, for probes, GRPC or, for hooks, Sleep")
 		}
 	}
-	for name, p := range map[string]*Probe{"livenessProbe": c.LivenessProbe, "readinessProbe": c.ReadinessProbe, "startupProbe": c.StartupProbe} {
-		if p != nil {
-			check(name, &p.Handler, false)
+	for _, named := range [...]struct {
+		name  string
+		probe *Probe
+	}{{"livenessProbe", c.LivenessProbe}, {"readinessProbe", c.ReadinessProbe}, {"startupProbe", c.StartupProbe}} {
+		if p := named.probe; p != nil {
+			check(named.name, &p.Handler, false)
 			if p.Period < 0 || p.Timeout < 0 || p.InitialDelay < 0 || p.SuccessThreshold < 0 || p.FailureThreshold < 0 {
-				v.say(field+"."+name, "times and thresholds must not be negative")
+				v.say(field.sub("."+named.name), "times and thresholds must not be negative")
 			}
 		}
 	}
-	for name, h := range map[string]*Handler{"postStart": c.PostStart, "preStop": c.PreStop} {
-		if h != nil {
-			check(name, h, true)
-		}
+	if c.PostStart != nil {
+		check("postStart", c.PostStart, true)
+	}
+	if c.PreStop != nil {
+		check("preStop", c.PreStop, true)
 	}
 }
 

@@ -73,11 +73,14 @@ func (w *worker) mount(ctx context.Context, p *Pod, v *Volume) (string, error) {
 	if w.m.config.Root == "" {
 		return "", errors.New("this manager has no directory for volumes: Config.Root is empty")
 	}
-	path := filepath.Join(w.m.podDir(p.UID), "volumes", v.Name)
+	path := w.m.volumeDir(p.UID, v.Name)
 	switch {
 	case v.EmptyDir != nil:
 		if err := os.MkdirAll(path, 0o777); err != nil {
 			return "", err
+		}
+		if v.EmptyDir.Medium == MediumMemory {
+			return path, mountMemory(path, v.EmptyDir.SizeLimit)
 		}
 		return path, os.Chmod(path, 0o777) // whatever the umask is: containers may run as anybody
 	case v.Projected != nil:
@@ -240,7 +243,7 @@ func (w *worker) unmountVolumes(ctx context.Context, p *Pod) error {
 	if w.m.config.Root == "" {
 		return nil
 	}
-	dir := filepath.Join(w.m.podDir(p.UID), "volumes")
+	dir := w.m.volumeDir(p.UID, "")
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -254,6 +257,15 @@ func (w *worker) unmountVolumes(ctx context.Context, p *Pod) error {
 			if err := w.unpublish(ctx, record); err != nil {
 				return err
 			}
+		}
+	}
+	for _, e := range entries {
+		err := error(nil)
+		if path := filepath.Join(dir, e.Name()); e.IsDir() {
+			err = unmountMemory(path)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("unmount volume %s: %w", e.Name(), err)
 		}
 	}
 	w.mounted = false

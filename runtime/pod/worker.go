@@ -35,11 +35,13 @@ type worker struct {
 	timerAt    time.Time
 	status     *Status
 	sandboxID  string
+	cleared    bool // see isCleared
 
 	// Owned by the turn.
 	sandbox     sandbox
-	labels      map[string]string // of the sandbox and the containers
-	oldSandbox  string            // the one before, kept for the logs and exit codes in it
+	labels      map[string]string         // of the sandbox and the containers
+	config      *runtime.PodSandboxConfig // see sandboxConfig; nil between turns
+	oldSandbox  string                    // the one before, kept for the logs and exit codes in it
 	list        []*instance
 	extra       []*instance // of containers that are not in the specification any more
 	started     time.Time
@@ -256,6 +258,7 @@ func (w *worker) turn(base context.Context) {
 	w.mu.Unlock()
 
 	removed := w.work(ctx, in)
+	w.config = nil
 
 	w.mu.Lock()
 	w.cancel = nil

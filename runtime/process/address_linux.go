@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	goruntime "runtime"
+	"sync"
 	"syscall"
 	"unsafe"
 )
@@ -98,9 +99,11 @@ func redirect() (*os.File, error) {
 	return os.NewFile(fd, "seccomp"), nil
 }
 
-// serve answers the notifications of one process and its children until the last
+// notified answers the notifications of one process and its children until the last
 // of them is gone.
-func serve(listener *os.File, pod netip.Addr) {
+func notified(listener *os.File, pod netip.Addr) {
+	var calls sync.WaitGroup
+	defer calls.Wait()
 	defer listener.Close()
 	raw, err := listener.SyscallConn()
 	if err != nil {
@@ -124,12 +127,12 @@ func serve(listener *os.File, pod netip.Addr) {
 			return
 		}
 		// A connect may block, so each has its goroutine; it ends with the system call.
-		go func() {
+		calls.Go(func() {
 			a := handle(raw, &n, pod)
 			raw.Control(func(fd uintptr) {
 				syscall.Syscall(syscall.SYS_IOCTL, fd, ioctlNotifSend, uintptr(unsafe.Pointer(&a)))
 			})
-		}()
+		})
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-dev/slipway/runtime"
 	"github.com/slipway-dev/slipway/runtime/crilog"
+	"github.com/slipway-dev/slipway/runtime/internal/cgroup"
 )
 
 func (n *node) createContainer(sandboxID string, config *runtime.ContainerConfig) (string, error) {
@@ -37,7 +38,7 @@ func (n *node) createContainer(sandboxID string, config *runtime.ContainerConfig
 	if s == nil {
 		return fail(fmt.Errorf("sandbox %q: %w", sandboxID, runtime.ErrNotFound))
 	}
-	if s.State != runtime.SandboxReady {
+	if s.State != runtime.SandboxReady || s.closing {
 		return fail(fmt.Errorf("sandbox %s is stopped: %w", sandboxID, runtime.ErrState))
 	}
 	for _, o := range s.containers {
@@ -71,43 +72,42 @@ func (n *node) startContainer(id string) error {
 	case c == nil:
 		n.mu.Unlock()
 		return fmt.Errorf("start container %q: %w", id, runtime.ErrNotFound)
-	case c.State != runtime.ContainerCreated || c.starting || c.sandbox.State != runtime.SandboxReady:
+	case c.State != runtime.ContainerCreated || c.started != nil || c.sandbox.State != runtime.SandboxReady || c.sandbox.closing:
 		n.mu.Unlock()
 		return fmt.Errorf("start container %s: it is %s, or its sandbox is stopped: %w", id, c.State, runtime.ErrState)
 	}
-	c.starting = true
+	started := make(chan struct{})
+	c.started = started
 	n.mu.Unlock()
+	defer close(started)
 
 	exit := make(chan int, 1)
 	p, err := n.launch(c, exit)
 
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	c.starting = false
+	c.started = nil
 	if err != nil {
 		c.State, c.ExitCode, c.Reason, c.Message = runtime.ContainerExited, 128, runtime.ReasonStartError, err.Error()
 		c.FinishedAt = time.Now()
 		n.publish(runtime.EventStopped, c)
-		return errors.Join(fmt.Errorf("start container %s: %w", id, err), n.write(entry{ID: id, State: &c.containerState}))
+		n.note(entry{ID: id, State: &c.containerState})
+		return fmt.Errorf("start container %s: %w", id, err)
 	}
 	c.State, c.StartedAt, c.PID, c.done = runtime.ContainerRunning, time.Now(), p.pid, make(chan struct{})
-	c.log, c.streams = p.log, p.streams
-	if s, ok := readStat(p.pid); ok {
-		c.Start = s.start
-	}
-	// If this can't be written the process runs on: the mark in its environment finds it.
-	err = n.write(entry{ID: id, State: &c.containerState})
+	c.log, c.streams, c.Born = p.log, p.streams, p.born
+	n.note(entry{ID: id, State: &c.containerState}) // if it is lost the mark in the environment finds the process
 	n.publish(runtime.EventStarted, c)
-	go n.await(c, exit, p)
-	return err
+	n.wg.Go(func() { n.await(c, exit, p) })
+	return nil
 }
 
 // launched is a process that was started.
 type launched struct {
 	pid     int
+	born    span
 	log     *crilog.Log
 	streams *streams
-	cgroup  string
 }
 
 // launch opens the log and starts the process.
@@ -126,8 +126,10 @@ func (n *node) launch(c *container, exit chan<- int) (*launched, error) {
 	p.streams = s
 	spec := n.spec(c, slices.Concat(c.Config.Command, c.Config.Args))
 	spec.files, spec.tty = child, c.Config.TTY
-	spec.resources = c.Config.Resources
-	p.pid, p.cgroup, err = n.spawn(spec, exit)
+	spec.resources = c.resources(n) // they may have been updated since it was made
+	p.born.From = bootTick()
+	p.pid, err = n.spawn(spec, exit)
+	p.born.To = bootTick()
 	for _, f := range uniq(child) {
 		f.Close()
 	}
@@ -153,9 +155,15 @@ const drain = time.Second
 // await takes in the exit of a container.
 func (n *node) await(c *container, exit <-chan int, p *launched) {
 	code := <-exit
-	oom := n.endCgroup(p.cgroup)
-	syscall.Kill(-p.pid, syscall.SIGKILL) // what it started and left in its group
-	n.killStrays(c.ID)
+	n.mu.Lock()
+	c.ending = true // no group is made for it any more
+	group := ""
+	if cgroup.Needed(c.Resources) {
+		group = c.ID // since its start, or a resize
+	}
+	n.mu.Unlock()
+	oom := n.endCgroup(group)
+	n.killStrays(p.pid, c.ID)
 	p.streams.finish(drain)
 	closeLog(p.log)
 	n.mu.Lock()
@@ -171,46 +179,51 @@ func (n *node) await(c *container, exit <-chan int, p *launched) {
 		c.Reason = runtime.ReasonError
 	}
 	if n.containers[c.ID] == c {
-		n.write(entry{ID: c.ID, State: &c.containerState}) // a lost exit is found again by a new supervisor
+		n.note(entry{ID: c.ID, State: &c.containerState})
 	}
 	close(c.done)
 	n.publish(runtime.EventStopped, c)
 }
 
-// killStrays kills processes of a container that left its process group. They are
-// children of the supervisor now, since their parents have died.
-func (n *node) killStrays(id string) {
+// How long killStrays waits for processes that were killed to be gone, and for one that is in the middle of an exec, whose
+// environment can't be read, to have one.
+const (
+	strayWait = time.Second
+	execWait  = 20 * time.Millisecond
+)
+
+// killStrays kills the process group of a container, and processes that left it. Those become
+// children of the supervisor when their parents have died, so it goes on until the group is gone and no child
+// has the container's mark.
+func (n *node) killStrays(group int, id string) {
+	begin := time.Now()
 	for {
-		var list []stat
-		n.children.Lock()
-		for _, pid := range children() {
-			if n.waiting[pid] == nil {
-				list = append(list, stat{pid: pid})
-			}
-		}
-		n.children.Unlock()
-		found := false
-		n.killMarked(list, func(other string) bool {
-			found = found || other == id
-			return other == id
-		})
-		if !found {
+		reaped := n.nextReaped()
+		grouped := syscall.Kill(-group, syscall.SIGKILL) == nil
+		found, unsure := n.killMarked(n.strays(), func(other string) bool { return other == id })
+		waited := time.Since(begin)
+		if !found && !(grouped && waited < strayWait) && !(unsure && waited < execWait) {
 			return
 		}
-		time.Sleep(time.Millisecond) // until they are reaped, and their children are ours
+		select {
+		case <-reaped:
+		case <-time.After(time.Millisecond):
+		}
 	}
 }
 
-// kill ends a container without grace, and waits for it.
-func (n *node) kill(c *container) {
-	n.stop(context.Background(), c.ID, 0)
+// strays are the children that the supervisor did not start itself.
+func (n *node) strays() []int {
+	n.children.Lock()
+	defer n.children.Unlock()
+	return slices.DeleteFunc(children(), func(pid int) bool { return n.waiting[pid] != nil })
 }
 
 // stop sends the stop signal, and SIGKILL when timeout has passed.
 func (n *node) stop(ctx context.Context, id string, timeout time.Duration) error {
-	c := n.settled(id)
+	c, err := n.settled(ctx, id)
 	if c == nil {
-		return nil
+		return err
 	}
 	n.mu.Lock()
 	running, pid, done := c.State == runtime.ContainerRunning, c.PID, c.done
@@ -240,16 +253,23 @@ func (n *node) stop(ctx context.Context, id string, timeout time.Duration) error
 }
 
 // settled returns a container that is not about to start, nil if there is none.
-func (n *node) settled(id string) *container {
+func (n *node) settled(ctx context.Context, id string) (*container, error) {
 	for {
 		n.mu.Lock()
 		c := n.containers[id]
-		starting := c != nil && c.starting
-		n.mu.Unlock()
-		if !starting {
-			return c
+		var started chan struct{}
+		if c != nil {
+			started = c.started
 		}
-		time.Sleep(time.Millisecond)
+		n.mu.Unlock()
+		if started == nil {
+			return c, nil
+		}
+		select {
+		case <-started:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("stop container %s: %w", id, ctx.Err())
+		}
 	}
 }
 
@@ -266,8 +286,8 @@ func (n *node) signal(c *container, pid int, s syscall.Signal) {
 	syscall.Kill(pid, s)
 }
 
-func (n *node) removeContainer(id string) error {
-	if err := n.stop(context.Background(), id, 0); err != nil {
+func (n *node) removeContainer(ctx context.Context, id string) error {
+	if err := n.stop(ctx, id, 0); err != nil {
 		return err
 	}
 	n.mu.Lock()
@@ -277,8 +297,9 @@ func (n *node) removeContainer(id string) error {
 		return nil
 	}
 	n.drop(c)
+	n.note(entry{ID: id, Gone: true})
 	n.publish(runtime.EventDeleted, c)
-	return n.write(entry{ID: id, Gone: true})
+	return nil
 }
 
 func (c *container) summary() runtime.Container {

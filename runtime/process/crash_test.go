@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -275,45 +276,66 @@ func echoes(address string) bool {
 	return err == nil && string(b) == "ping"
 }
 
-// TestMounts needs root: without, the runtime says that it can't.
-func TestMounts(t *testing.T) {
-	host := t.TempDir()
-	os.WriteFile(filepath.Join(host, "color"), []byte("blue\n"), 0o644)
-	mount := runtime.Mount{HostPath: host, ContainerPath: "/etc/slipway-test/config", ReadOnly: true}
-	rt := open(t, process.Options{})
-	if os.Geteuid() != 0 {
-		s := &runtime.PodSandboxConfig{Metadata: runtime.PodSandboxMetadata{Name: "a", UID: "a"}}
-		id, err := rt.RunPodSandbox(t.Context(), s)
+// TestSupervisorKilledAtRandom kills the supervisor with SIGKILL while pods come and go. After each time the next one
+// answers, nothing of the old processes is left, what it lists can be removed, and the same pods can run again.
+func TestSupervisorKilledAtRandom(t *testing.T) {
+	o := process.Options{Root: t.TempDir()}
+	rt := open(t, o)
+	seed := uint64(time.Now().UnixNano())
+	t.Log("seed", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	for round := range 8 {
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for n := range 4 {
+			wg.Go(func() {
+				for ctx.Err() == nil { // the errors are those of a supervisor that is gone
+					if stop, err := startPod(ctx, rt, n); err == nil && n%2 == 0 {
+						stop()
+					}
+				}
+			})
+		}
+		time.Sleep(time.Duration(r.Int64N(int64(50 * time.Millisecond))))
+		pid, err := rt.SupervisorPID(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := rt.CreateContainer(t.Context(), id, &runtime.ContainerConfig{
-			Metadata: runtime.ContainerMetadata{Name: "main"}, Command: []string{"true"}, Mounts: []runtime.Mount{mount},
-		}, s)
-		if err == nil {
-			err = rt.StartContainer(t.Context(), c)
+		cancel()
+		syscall.Kill(pid, syscall.SIGKILL)
+		wg.Wait()
+		waitFor(t, "the supervisor is dead", func() bool { return !alive(pid) })
+		var sandboxes []runtime.PodSandbox
+		waitFor(t, "another supervisor answers", func() bool {
+			sandboxes, err = rt.ListPodSandbox(t.Context(), runtime.PodSandboxFilter{})
+			return err == nil
+		})
+		running, err := rt.ListContainers(t.Context(), runtime.ContainerFilter{State: runtime.ContainerRunning})
+		if err != nil || len(running) > 0 {
+			t.Errorf("round %d: %d containers run, %v, want none", round, len(running), err)
 		}
-		if !errors.Is(err, runtime.ErrUnsupported) {
-			t.Errorf("a mount without root: %v, want ErrUnsupported", err)
+		waitFor(t, "no process of a container is left", func() bool { return len(marked(o.Root)) == 0 })
+		for _, s := range sandboxes {
+			if err := rt.RemovePodSandbox(t.Context(), s.ID); err != nil {
+				t.Errorf("round %d: %v", round, err)
+			}
 		}
-		return
 	}
-	c := startContainer(t, rt, "a", "cat /etc/slipway-test/config/color; test -r /etc/passwd || echo no passwd; echo x > /etc/slipway-test/config/color; sleep 1000", mount)
-	st, err := rt.ContainerStatus(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
+	if stop, err := startPod(t.Context(), rt, 0); err != nil {
+		t.Error(err)
+	} else if err := stop(); err != nil {
+		t.Error(err)
 	}
-	var b []byte
-	defer func() { t.Logf("log: %s", b) }()
-	waitFor(t, "the output", func() bool {
-		b, _ = os.ReadFile(st.LogPath)
-		return strings.Contains(string(b), "blue") && strings.Contains(string(b), "Read-only") && !strings.Contains(string(b), "no passwd")
-	})
-	r, err := rt.ExecSync(t.Context(), c, []string{"cat", "/etc/slipway-test/config/color"}, 0)
-	if err != nil || string(r.Stdout) != "blue\n" {
-		t.Errorf("exec sees %q, %q, %v", r.Stdout, r.Stderr, err)
+}
+
+// marked lists the processes that have the mark of a root directory in their environment.
+func marked(root string) (pids []string) {
+	files, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err == nil && strings.Contains(string(b), "@"+root+"\x00") {
+			pids = append(pids, f)
+		}
 	}
-	if _, err := os.Stat("/etc/slipway-test"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the mount can be seen on the machine: %v", err)
-	}
+	return pids
 }

@@ -26,12 +26,15 @@
 // If the supervisor itself is killed, its containers have lost their output and
 // their parent. The next supervisor, which the agent starts with its next call, kills what is left of them and reports
 // them as exited with 137.
-// A supervisor without sandboxes and without agents ends by itself.
+// A supervisor without sandboxes and without agents ends by itself. It is a child of init, not of the agent. Its
+// journal survives it, and not a power failure, which no process survives either. On a full disk nothing new is
+// made, and everything can be stopped and removed.
 //
 // # What a container is
 //
 // A session and process group of its own; an environment with nothing but what was
-// configured and PATH, HOME, HOSTNAME, SLIPWAY_POD_IP and SLIPWAY_CONTAINER; a working directory; a log in CRI's
+// configured and PATH, HOME, HOSTNAME, SLIPWAY_POD_IP and SLIPWAY_CONTAINER; a working directory, by default one of
+// the sandbox's own that goes when the sandbox is stopped; a log in CRI's
 // format. When its first process ends the rest of its group is killed, and daemons that left
 // the group are found by SLIPWAY_CONTAINER. A process that leaves its session and
 // also changes its environment escapes, unless it has a cgroup.
@@ -51,11 +54,18 @@
 //
 // # With and without root
 //
-//   - Mounts at other paths, an image as root directory, and other users need
-//     root; without it CreateContainer or StartContainer says so. A mount of a path at itself always works.
+//   - A mount of a path at itself always works and costs nothing. Mounts at other paths, read-only
+//     ones, image volumes and an image as root directory are made in a mount namespace: as root, or without root in a user namespace where
+//     the machine permits unprivileged ones (most do; some distributions restrict them by sysctl or AppArmor). Where
+//     it does not, StartContainer returns runtime.ErrUnsupported.
+//   - In a user namespace the user and group stay what they were and all others are nobody; it has
+//     no capabilities. Propagation Bidirectional, other users (RunAsUser) and emptyDirs in memory need root.
+//   - A mount in a directory of the machine that lacks its place covers that directory, for this container only, with a
+//     copy made of bind mounts, to which what is added on the machine later does not come. Nothing can be added to "/" itself.
 //   - Limits of CPU, memory and processes need a writable cgroup hierarchy, version 1 or 2. Where there is
 //     none a container runs without limits, and UpdateContainerResources returns
-//     runtime.ErrUnsupported. Version 2 is tested on files only, not on a kernel.
+//     runtime.ErrUnsupported. Version 2 is tested on files only, not on a kernel: what is written where is proved,
+//     what the kernel makes of it is not.
 //   - Host ports are refused. Hostname (but for the variable HOSTNAME), DNS, devices, capabilities, security
 //     profiles and PID and IPC namespaces of a configuration have no effect.
 //   - There is no isolation of users, processes or files: use it for programs that you trust.

@@ -16,9 +16,9 @@ import (
 	"github.com/slipway-dev/slipway/runtime/process"
 )
 
-// TestImageDirectory runs a program in an unpacked image. As root the image is the root directory; otherwise
-// it is where the program begins.
+// TestImageDirectory runs a program in an unpacked image, which is its root directory.
 func TestImageDirectory(t *testing.T) {
+	needNamespaces(t)
 	images := t.TempDir()
 	dir := filepath.Join(images, "example.com/app:1")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -40,22 +40,25 @@ func TestImageDirectory(t *testing.T) {
 			t.Errorf("PullImage(%q) = %v, want %v", name, err, want)
 		}
 	}
-	file, mounts := "hello", []runtime.Mount(nil)
-	if os.Geteuid() == 0 {
-		file = "/hello"
-		for _, shared := range []string{"/usr", "/lib", "/lib64", "/bin"} {
-			if _, err := os.Stat(shared); err == nil {
-				mounts = append(mounts, runtime.Mount{HostPath: shared, ContainerPath: shared, ReadOnly: true})
-			}
+	var mounts []runtime.Mount
+	for _, shared := range []string{"/usr", "/lib", "/lib64", "/bin"} {
+		if _, err := os.Stat(shared); err == nil {
+			mounts = append(mounts, runtime.Mount{HostPath: shared, ContainerPath: shared, ReadOnly: true})
 		}
 	}
+	// A link in an image leads into the image, also for what is mounted.
+	outside := t.TempDir()
+	os.Symlink(outside, filepath.Join(dir, "link"))
+	volume := t.TempDir()
+	os.WriteFile(filepath.Join(volume, "file"), []byte("from the volume\n"), 0o644)
+	mounts = append(mounts, runtime.Mount{HostPath: volume, ContainerPath: "/link/volume"})
 	s := &runtime.PodSandboxConfig{Metadata: runtime.PodSandboxMetadata{Name: "a", UID: "a"}, LogDirectory: t.TempDir()}
 	id, err := rt.RunPodSandbox(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c, err := rt.CreateContainer(t.Context(), id, &runtime.ContainerConfig{
-		Metadata: runtime.ContainerMetadata{Name: "main"}, Image: spec, Command: []string{"sh", "-c", "cat " + file + "; sleep 1000"}, Mounts: mounts, LogPath: "log",
+		Metadata: runtime.ContainerMetadata{Name: "main"}, Image: spec, Command: []string{"sh", "-c", "cat /hello /link/volume/file; sleep 1000"}, Mounts: mounts, LogPath: "log",
 	}, s)
 	if err == nil {
 		err = rt.StartContainer(t.Context(), c)
@@ -65,11 +68,14 @@ func TestImageDirectory(t *testing.T) {
 	}
 	waitFor(t, "the program reads the image's file", func() bool {
 		b, _ := os.ReadFile(filepath.Join(s.LogDirectory, "log"))
-		return strings.Contains(string(b), "from the image")
+		return strings.Contains(string(b), "from the image") && strings.Contains(string(b), "from the volume")
 	})
-	r, err := rt.ExecSync(t.Context(), c, []string{"cat", file}, 0)
+	r, err := rt.ExecSync(t.Context(), c, []string{"cat", "/hello"}, 0)
 	if err != nil || string(r.Stdout) != "from the image\n" {
 		t.Errorf("exec in the image: %q, %q, %v", r.Stdout, r.Stderr, err)
+	}
+	if list, _ := os.ReadDir(outside); len(list) > 0 {
+		t.Errorf("a link in the image led out of it: %v", list)
 	}
 }
 

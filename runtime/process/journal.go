@@ -24,6 +24,7 @@ type sandboxRecord struct {
 	State     runtime.SandboxState
 	CreatedAt time.Time
 	IP        string
+	Dir       string // name of the directory in which its processes begin; empty when it is stopped
 }
 
 type containerRecord struct {
@@ -42,7 +43,7 @@ type containerState struct {
 	ExitCode              int
 	Reason, Message       string
 	PID                   int
-	Start                 uint64 // of the process, in ticks after boot
+	Born                  span // with PID it names a process for good
 	Resources             *runtime.Resources
 }
 
@@ -53,7 +54,7 @@ type entry struct {
 	ID        string           `json:",omitempty"`
 	State     *containerState  `json:",omitempty"` // of the container ID
 	Stopped   bool             `json:",omitempty"` // the sandbox ID
-	Gone      bool             `json:",omitempty"` // the sandbox or container ID
+	Gone      bool             `json:",omitempty"` // the sandbox ID with its containers, or the container ID
 }
 
 // journal survives the supervisor. Each change is one line and one write: a

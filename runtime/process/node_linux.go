@@ -3,11 +3,12 @@
 package process
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash/fnv"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/slipway-dev/slipway/runtime"
 	"github.com/slipway-dev/slipway/runtime/crilog"
+	"github.com/slipway-dev/slipway/runtime/internal/cgroup"
 	"github.com/slipway-dev/slipway/runtime/internal/feed"
 )
 
@@ -30,6 +32,7 @@ type node struct {
 	// children is held while a process is started, so that its exit can't be seen before it is known.
 	children sync.Mutex
 	waiting  map[int]chan<- int // by PID, who wants the exit code
+	reaped   chan struct{}      // see nextReaped
 
 	mu         sync.Mutex
 	journal    *journal
@@ -38,22 +41,29 @@ type node struct {
 	containers map[string]*container
 	addresses  map[netip.Addr]bool
 	nextIP     netip.Addr
-	clients    int
+	spare      []string // directories that the next sandboxes can have, see takeDir
+	behind     bool     // the journal lacks changes, since the disk was full
+	clients    map[net.Conn]bool
+	listeners  map[*os.File]bool // of system calls, see redirect
+
+	wg sync.WaitGroup // of all goroutines but the one that reaps
 }
 
 type sandbox struct {
 	sandboxRecord
 	addr       netip.Addr
+	closing    bool // it is being stopped
 	containers []*container
 }
 
 type container struct {
 	containerRecord
-	sandbox  *sandbox
-	starting bool
-	done     chan struct{} // closed when it has exited; nil before it runs
-	log      *crilog.Log
-	streams  *streams
+	sandbox *sandbox
+	started chan struct{} // while a start is in progress, which closes it
+	ending  bool          // its process has ended, and what goes with it is being cleaned up
+	done    chan struct{} // closed when it has exited; nil before it runs
+	log     *crilog.Log
+	streams *streams
 }
 
 func newNode(o Options, lock *os.File) *node {
@@ -62,6 +72,7 @@ func newNode(o Options, lock *os.File) *node {
 		options: o, lock: lock, waiting: map[int]chan<- int{},
 		sandboxes: map[string]*sandbox{}, containers: map[string]*container{},
 		addresses: map[netip.Addr]bool{}, nextIP: prefix.Addr(),
+		clients: map[net.Conn]bool{}, listeners: map[*os.File]bool{},
 	}
 }
 
@@ -124,30 +135,36 @@ func (n *node) runSandbox(config *runtime.PodSandboxConfig) (string, error) {
 		}
 		s.addr, s.IP = addr, addr.String()
 	}
-	err := os.MkdirAll(n.dir(s.ID), 0o755)
+	err := n.takeDir(s)
 	if err == nil {
 		err = n.write(entry{Sandbox: &s.sandboxRecord})
 	}
 	if err != nil {
 		delete(n.addresses, s.addr)
-		return "", errors.Join(fmt.Errorf("run sandbox of pod %s: %w", m.UID, err), os.RemoveAll(n.dir(s.ID)))
+		n.keepDir(s)
+		return "", fmt.Errorf("run sandbox of pod %s: %w", m.UID, err)
 	}
 	n.sandboxes[s.ID] = s
 	return s.ID, nil
 }
 
-// dir is where the processes of a sandbox begin.
-func (n *node) dir(id string) string { return filepath.Join(n.options.Root, "sandboxes", id) }
-
-// write needs n.mu.
+// write records something new, or fails. It needs n.mu.
 func (n *node) write(e entry) error {
-	if err := n.journal.write(e); err != nil {
-		return err
+	if n.behind || n.journal.size > compactAt && n.journal.size > 2*n.live {
+		if err := n.compact(); err != nil {
+			return err
+		}
 	}
-	if n.journal.size > compactAt && n.journal.size > 2*n.live {
-		return n.compact()
+	return n.journal.write(e)
+}
+
+// note records a change of what is recorded. It can't fail: what has happened has happened, and a
+// container must be stopped and removed also when the disk is full. The journal is made up for with the next record;
+// a supervisor that is killed before then has an older state, in which nothing runs that did not. It needs n.mu.
+func (n *node) note(e entry) {
+	if n.write(e) != nil {
+		n.behind = true
 	}
-	return nil
 }
 
 // compact needs n.mu.
@@ -166,7 +183,7 @@ func (n *node) compact() error {
 	if n.journal != nil {
 		n.journal.file.Close()
 	}
-	n.journal, n.live = j, j.size
+	n.journal, n.live, n.behind = j, j.size, false
 	return nil
 }
 
@@ -177,21 +194,37 @@ func (n *node) recover() error {
 	if err != nil {
 		return err
 	}
-	known := map[string]bool{}
+	var groups []string
 	for _, c := range n.containers {
-		known[c.ID] = true
+		if cgroup.Needed(c.Resources) && c.State != runtime.ContainerExited {
+			groups = append(groups, c.ID)
+		}
 		if c.State != runtime.ContainerRunning {
 			continue
 		}
-		if s, ok := readStat(c.PID); ok && s.start == c.Start {
+		if s, ok := readStat(c.PID); ok && c.Born.has(s.start) {
 			syscall.Kill(-c.PID, syscall.SIGKILL)
 			syscall.Kill(c.PID, syscall.SIGKILL)
 		}
 		c.State, c.ExitCode, c.Reason, c.FinishedAt = runtime.ContainerExited, 137, runtime.ReasonError, time.Now()
 		c.Message = "the supervisor of the node was killed, and its processes with it"
 	}
-	// Also one that was started and not yet written down.
-	n.killMarked(processes(), func(id string) bool { return true })
+	if err := n.sweepDirs(); err != nil {
+		return err
+	}
+	if len(n.containers) == 0 {
+		return n.compact()
+	}
+	// Also one that was started and not yet written down, and what left its process group.
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+		found, unsure := n.killMarked(pids(), func(id string) bool { return true })
+		if !found && !(unsure && time.Since(begin) < execWait) || time.Since(begin) > strayWait {
+			break
+		}
+	}
+	for _, name := range groups {
+		n.endCgroup(name)
+	}
 	return n.compact()
 }
 
@@ -225,18 +258,17 @@ func (n *node) apply(e entry) {
 			n.drop(c)
 		}
 		if s := n.sandboxes[e.ID]; s != nil {
-			n.release(s)
-			delete(n.sandboxes, e.ID)
+			n.forget(s)
 		}
 	}
 }
 
-// release needs n.mu.
+// release takes from a sandbox what another may get. It needs n.mu.
 func (n *node) release(s *sandbox) {
 	if s.addr.IsValid() {
 		delete(n.addresses, s.addr)
 	}
-	s.State, s.addr, s.IP = runtime.SandboxNotReady, netip.Addr{}, ""
+	s.State, s.addr, s.IP, s.Dir = runtime.SandboxNotReady, netip.Addr{}, "", ""
 }
 
 // drop needs n.mu.
@@ -246,16 +278,25 @@ func (n *node) drop(c *container) {
 }
 
 // killMarked kills the processes of containers of this root, whichever IDs match, wherever they
-// have gone: they carry the mark in their environment.
-func (n *node) killMarked(list []stat, match func(id string) bool) {
-	for _, s := range list {
-		if s.pid == os.Getpid() || s.state == 'Z' {
+// have gone: they carry the mark in their environment. It reports whether there were any, and whether there are
+// processes without an environment: they have none, or are in the middle of an exec.
+func (n *node) killMarked(pids []int, match func(id string) bool) (found, unsure bool) {
+	for _, pid := range pids {
+		if pid == os.Getpid() {
 			continue
 		}
-		if root, id, ok := splitMark(marked(s.pid, envContainer)); ok && root == n.options.Root && match(id) {
-			syscall.Kill(s.pid, syscall.SIGKILL)
+		value, ok := marked(pid, envContainer)
+		if !ok {
+			s, alive := readStat(pid)
+			unsure = unsure || alive && s.state != 'Z' && s.rss > 0 // threads of the kernel have no memory
+			continue
+		}
+		if root, id, ok := splitMark(value); ok && root == n.options.Root && match(id) {
+			syscall.Kill(pid, syscall.SIGKILL)
+			found = true
 		}
 	}
+	return found, unsure
 }
 
 // mark names a container on this machine.
@@ -270,17 +311,13 @@ func splitMark(s string) (root, id string, ok bool) {
 	return "", "", false
 }
 
-func (n *node) stopSandbox(id string) error {
-	n.mu.Lock()
-	s := n.sandboxes[id]
-	if s == nil {
-		n.mu.Unlock()
-		return nil
+func (n *node) stopSandbox(ctx context.Context, id string) error {
+	s, err := n.killSandbox(ctx, id)
+	if s == nil || err != nil {
+		return err
 	}
-	list := slices.Clone(s.containers)
-	n.mu.Unlock()
-	for _, c := range list {
-		n.kill(c)
+	if err := n.clear(s); err != nil {
+		return err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -288,35 +325,54 @@ func (n *node) stopSandbox(id string) error {
 		return nil
 	}
 	n.release(s)
-	return n.write(entry{ID: id, Stopped: true})
+	n.note(entry{ID: id, Stopped: true})
+	return nil
 }
 
-func (n *node) removeSandbox(id string) error {
-	if err := n.stopSandbox(id); err != nil {
-		return err
-	}
+// killSandbox ends the containers of a sandbox. It returns nil if there is no such sandbox.
+func (n *node) killSandbox(ctx context.Context, id string) (*sandbox, error) {
 	n.mu.Lock()
 	s := n.sandboxes[id]
 	var list []*container
 	if s != nil {
+		s.closing = true // nothing is created or started any more
 		list = slices.Clone(s.containers)
 	}
 	n.mu.Unlock()
-	if s == nil {
-		return nil
-	}
 	for _, c := range list {
-		if err := n.removeContainer(c.ID); err != nil {
-			return err
+		if err := n.stop(ctx, c.ID, 0); err != nil {
+			return s, err
 		}
 	}
-	if err := os.RemoveAll(n.dir(id)); err != nil {
-		return fmt.Errorf("remove sandbox %s: %w", id, err)
+	return s, nil
+}
+
+func (n *node) removeSandbox(ctx context.Context, id string) error {
+	s, err := n.killSandbox(ctx, id)
+	if s == nil || err != nil {
+		return err
+	}
+	if err := n.clear(s); err != nil { // the journal has the sandbox until that is done
+		return err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.sandboxes, id)
-	return n.write(entry{ID: id, Gone: true})
+	if n.sandboxes[id] == nil {
+		return nil
+	}
+	n.forget(s)
+	n.note(entry{ID: id, Gone: true})
+	return nil
+}
+
+// forget needs n.mu.
+func (n *node) forget(s *sandbox) {
+	for _, c := range slices.Clone(s.containers) {
+		n.drop(c)
+		n.publish(runtime.EventDeleted, c)
+	}
+	n.release(s)
+	delete(n.sandboxes, s.ID)
 }
 
 func (s *sandbox) summary() runtime.PodSandbox {

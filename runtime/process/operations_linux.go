@@ -7,9 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -19,8 +19,8 @@ import (
 
 // operation is one thing that an agent can ask its supervisor.
 type operation struct {
-	do     func(*node, context.Context, json.RawMessage, []*os.File) (any, error)
-	stream func(*node, context.Context, *net.UnixConn, json.RawMessage)
+	do     func(*node, context.Context, []byte, []*os.File) (any, error)
+	stream func(*node, context.Context, *conn)
 	long   bool // it may wait, and ends when the agent hangs up
 }
 
@@ -52,7 +52,7 @@ type (
 
 // typed makes an operation of a function with typed arguments.
 func typed[A, R any](f func(n *node, ctx context.Context, a A) (R, error)) operation {
-	return operation{do: func(n *node, ctx context.Context, raw json.RawMessage, _ []*os.File) (any, error) {
+	return operation{do: func(n *node, ctx context.Context, raw []byte, _ []*os.File) (any, error) {
 		var a A
 		if err := json.Unmarshal(raw, &a); err != nil {
 			return nil, fmt.Errorf("%w: %w", runtime.ErrInvalid, err)
@@ -72,8 +72,8 @@ var operations = map[string]operation{
 	"RunPodSandbox": typed(func(n *node, _ context.Context, a *runtime.PodSandboxConfig) (string, error) {
 		return n.runSandbox(a)
 	}),
-	"StopPodSandbox":   typed(func(n *node, _ context.Context, id string) (none, error) { return none{}, n.stopSandbox(id) }),
-	"RemovePodSandbox": typed(func(n *node, _ context.Context, id string) (none, error) { return none{}, n.removeSandbox(id) }),
+	"StopPodSandbox":   typed(func(n *node, ctx context.Context, id string) (none, error) { return none{}, n.stopSandbox(ctx, id) }),
+	"RemovePodSandbox": typed(func(n *node, ctx context.Context, id string) (none, error) { return none{}, n.removeSandbox(ctx, id) }),
 	"PodSandboxStatus": typed(func(n *node, _ context.Context, id string) (*runtime.PodSandboxStatus, error) {
 		return n.sandboxStatus(id)
 	}),
@@ -88,7 +88,7 @@ var operations = map[string]operation{
 		return none{}, n.stop(ctx, a.ID, a.Timeout)
 	})),
 	"KillContainer":   typed(func(n *node, ctx context.Context, id string) (none, error) { return none{}, n.stop(ctx, id, 0) }),
-	"RemoveContainer": typed(func(n *node, _ context.Context, id string) (none, error) { return none{}, n.removeContainer(id) }),
+	"RemoveContainer": typed(func(n *node, ctx context.Context, id string) (none, error) { return none{}, n.removeContainer(ctx, id) }),
 	"ContainerStatus": typed(func(n *node, _ context.Context, id string) (*runtime.ContainerStatus, error) {
 		return n.containerStatus(id)
 	}),
@@ -108,7 +108,7 @@ var operations = map[string]operation{
 }
 
 // exec runs a command in a container, on the three files that came along, and returns its exit code.
-func (n *node) exec(ctx context.Context, raw json.RawMessage, files []*os.File) (any, error) {
+func (n *node) exec(ctx context.Context, raw []byte, files []*os.File) (any, error) {
 	var a execArgs
 	if err := json.Unmarshal(raw, &a); err != nil || len(files) != 3 {
 		return nil, fmt.Errorf("exec: %w: arguments and %d files", runtime.ErrInvalid, len(files))
@@ -120,7 +120,7 @@ func (n *node) exec(ctx context.Context, raw json.RawMessage, files []*os.File) 
 	s := n.spec(c, a.Command)
 	s.files, s.tty, s.exec = files, a.TTY, true
 	exit := make(chan int, 1)
-	pid, _, err := n.spawn(s, exit)
+	pid, err := n.spawn(s, exit)
 	if err != nil {
 		return nil, fmt.Errorf("exec in container %s: %w", a.ID, err)
 	}
@@ -145,7 +145,7 @@ func (n *node) exec(ctx context.Context, raw json.RawMessage, files []*os.File) 
 }
 
 // attach connects files with a container's streams: an input to read from, outputs to write to.
-func (n *node) attach(ctx context.Context, raw json.RawMessage, files []*os.File) (any, error) {
+func (n *node) attach(ctx context.Context, raw []byte, files []*os.File) (any, error) {
 	var a attachArgs
 	if err := json.Unmarshal(raw, &a); err != nil {
 		return nil, fmt.Errorf("attach: %w: %w", runtime.ErrInvalid, err)
@@ -176,7 +176,13 @@ func (n *node) attach(ctx context.Context, raw json.RawMessage, files []*os.File
 	s.attach(t)
 	defer s.detach(t)
 	if in != nil {
-		go s.input(in, c.Config.StdinOnce) // ends when the caller's side of the file is closed
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		if in, err = interruptible(in); err != nil {
+			return nil, fmt.Errorf("attach to container %s: %w", a.ID, err)
+		}
+		defer in.Close()
+		wg.Go(func() { s.input(in, c.Config.StdinOnce) })
 	}
 	select {
 	case <-done:
@@ -188,14 +194,28 @@ func (n *node) attach(ctx context.Context, raw json.RawMessage, files []*os.File
 	}
 }
 
+// interruptible returns a copy of a pipe's end, of which Close ends a Read. It does so for nobody else: only
+// this process uses the end.
+func interruptible(f *os.File) (*os.File, error) {
+	fd, _, e := syscall.Syscall(syscall.SYS_FCNTL, f.Fd(), syscall.F_DUPFD_CLOEXEC, 0)
+	if e != 0 {
+		return nil, e
+	}
+	if err := syscall.SetNonblock(int(fd), true); err != nil {
+		syscall.Close(int(fd))
+		return nil, err
+	}
+	return os.NewFile(fd, f.Name()), nil
+}
+
 // stream sends events: first an empty answer, which says that the subscription stands.
-func (n *node) stream(ctx context.Context, c *net.UnixConn, _ json.RawMessage) {
+func (n *node) stream(ctx context.Context, c *conn) {
 	events := n.events.Subscribe(ctx)
-	if send(c, answerFor(none{}, nil)) != nil {
+	if c.answer(none{}, nil) != nil {
 		return
 	}
 	for e, err := range events {
-		if send(c, answerFor(e, err)) != nil || err != nil {
+		if c.answer(e, err) != nil || err != nil {
 			return
 		}
 	}
@@ -209,7 +229,7 @@ func (n *node) updateResources(id string, r *runtime.Resources) error {
 	if c == nil {
 		return fmt.Errorf("update container %q: %w", id, runtime.ErrNotFound)
 	}
-	if c.State == runtime.ContainerExited {
+	if c.State == runtime.ContainerExited || c.ending {
 		return fmt.Errorf("update container %s: it has exited: %w", id, runtime.ErrState)
 	}
 	merged := r.Over(c.Resources)

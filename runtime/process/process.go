@@ -43,10 +43,10 @@ type Options struct {
 // the supervisor, which outlives it.
 type Runtime struct {
 	options  Options
-	starting sync.Mutex // held while a supervisor is looked for or started
+	starting chan struct{} // holds a token while a supervisor is looked for or started
 
 	mu     sync.Mutex
-	idle   []*net.UnixConn
+	idle   []*conn
 	closed bool
 }
 
@@ -66,7 +66,7 @@ func New(o Options) (*Runtime, error) {
 	if err := os.MkdirAll(root, 0o711); err != nil {
 		return nil, fmt.Errorf("process runtime: %w", err)
 	}
-	r := &Runtime{options: o}
+	r := &Runtime{options: o, starting: make(chan struct{}, 1)}
 	if _, err := r.SupervisorPID(context.Background()); err != nil {
 		return nil, fmt.Errorf("process runtime: %w", err)
 	}
@@ -74,11 +74,7 @@ func New(o Options) (*Runtime, error) {
 }
 
 // start starts a supervisor and waits until it listens.
-func start(o Options) error {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("start the supervisor: %w", err)
-	}
+func start(ctx context.Context, o Options) error {
 	config, err := json.Marshal(o)
 	if err != nil {
 		return err
@@ -93,25 +89,28 @@ func start(o Options) error {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
 	defer ready.Close()
-	cmd := exec.Command(self)
+	const patience = 30 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, self())
+	cmd.Args = os.Args[:1]
 	cmd.Dir = "/"
 	cmd.Stderr = log
 	cmd.ExtraFiles = []*os.File{told}
-	// A small heap: it holds a few records, and its memory counts for each pod.
-	cmd.Env = append(os.Environ(), envSupervisor+"="+string(config), "GOGC=50")
+	cmd.Env = append(os.Environ(), envStarter+"="+string(config))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	err = cmd.Start()
+	// The starter starts the supervisor and ends, so the supervisor is a child of
+	// init: no zombie of it is left to an agent that has closed its Runtime or never looks.
+	err = cmd.Run()
 	told.Close()
 	if err != nil {
-		return fmt.Errorf("start the supervisor: %w", err)
+		return fmt.Errorf("start the supervisor: %w (does main call process.Main first?)", errors.Join(err, ctx.Err()))
 	}
-	// It is our child until one of us ends: somebody has to reap it.
-	go cmd.Wait()
-	ready.SetReadDeadline(time.Now().Add(30 * time.Second))
+	defer context.AfterFunc(ctx, func() { ready.SetReadDeadline(time.Unix(1, 0)) })()
 	said, err := io.ReadAll(ready)
 	switch {
 	case err != nil:
-		return fmt.Errorf("start the supervisor: %w (does main call process.Main first?)", err)
+		return fmt.Errorf("start the supervisor: %w", errors.Join(err, ctx.Err()))
 	case len(said) > len(errLocked.Error()) && string(said[:len(errLocked.Error())]) == errLocked.Error():
 		return fmt.Errorf("start the supervisor: %w%s", errLocked, said[len(errLocked.Error()):])
 	case len(said) > 0:
@@ -140,18 +139,22 @@ func (r *Runtime) SupervisorPID(ctx context.Context) (int, error) {
 
 // dial connects to the supervisor, and starts one if there is none: also when the last one
 // was killed while this agent runs.
-func (r *Runtime) dial(ctx context.Context) (*net.UnixConn, error) {
-	r.starting.Lock()
-	defer r.starting.Unlock()
+func (r *Runtime) dial(ctx context.Context) (*conn, error) {
+	select {
+	case r.starting <- struct{}{}:
+		defer func() { <-r.starting }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	// A supervisor that another agent starts, or that is just going away, holds the lock for a moment.
 	const tries, pause = 100, 20 * time.Millisecond
 	var err error
 	for range tries {
-		var c *net.UnixConn
+		var c *conn
 		if c, err = r.connect(); err == nil {
 			return c, nil
 		}
-		switch started := start(r.options); {
+		switch started := start(ctx, r.options); {
 		case started == nil:
 		case errors.Is(started, errLocked):
 			select {
@@ -166,7 +169,7 @@ func (r *Runtime) dial(ctx context.Context) (*net.UnixConn, error) {
 	return nil, fmt.Errorf("%w: the supervisor does not answer, see %s: %w", runtime.ErrUnavailable, filepath.Join(r.options.Root, logName), err)
 }
 
-func (r *Runtime) connect() (*net.UnixConn, error) {
+func (r *Runtime) connect() (*conn, error) {
 	var c net.Conn
 	err := shortPath(r.options.Root, func(dir string) (err error) {
 		c, err = net.Dial("unix", filepath.Join(dir, socketName))
@@ -175,11 +178,11 @@ func (r *Runtime) connect() (*net.UnixConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.(*net.UnixConn), nil
+	return newConn(c), nil
 }
 
 // take returns a connection that is not in use.
-func (r *Runtime) take(ctx context.Context) (c *net.UnixConn, used bool, err error) {
+func (r *Runtime) take(ctx context.Context) (c *conn, used bool, err error) {
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
@@ -196,7 +199,7 @@ func (r *Runtime) take(ctx context.Context) (c *net.UnixConn, used bool, err err
 	return c, false, err
 }
 
-func (r *Runtime) give(c *net.UnixConn) {
+func (r *Runtime) give(c *conn) {
 	const keep = 8
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -223,8 +226,8 @@ func call[R any](ctx context.Context, r *Runtime, op string, args any) (R, error
 }
 
 // exchange returns the connection if it can be used again.
-func (r *Runtime) exchange(ctx context.Context, op string, args, result any, files ...*os.File) (*net.UnixConn, error) {
-	raw, err := json.Marshal(args)
+func (r *Runtime) exchange(ctx context.Context, op string, args, result any, files ...*os.File) (*conn, error) {
+	body, err := json.Marshal(args)
 	if err != nil {
 		return nil, err
 	}
@@ -232,11 +235,11 @@ func (r *Runtime) exchange(ctx context.Context, op string, args, result any, fil
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
-	err = send(c, request{Op: op, Args: raw}, files...)
+	err = c.send(op, body, files...)
 	if err != nil && used { // the supervisor is another one by now
 		c.Close()
 		if c, err = r.dial(ctx); err == nil {
-			err = send(c, request{Op: op, Args: raw}, files...)
+			err = c.send(op, body, files...)
 		}
 	}
 	if err != nil {
@@ -246,8 +249,7 @@ func (r *Runtime) exchange(ctx context.Context, op string, args, result any, fil
 		return nil, fmt.Errorf("%s: %w: %w", op, runtime.ErrUnavailable, err)
 	}
 	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
-	var a answer
-	_, err = receive(c, &a)
+	answered, err := c.receiveAnswer(result)
 	if !stop() || err != nil {
 		c.Close()
 		if ctx.Err() != nil {
@@ -257,10 +259,7 @@ func (r *Runtime) exchange(ctx context.Context, op string, args, result any, fil
 			return nil, fmt.Errorf("%s: %w: the supervisor is gone: %w", op, runtime.ErrUnavailable, err)
 		}
 	}
-	if err := a.err(); err != nil {
-		return c, err
-	}
-	return c, json.Unmarshal(a.Result, result)
+	return c, answered
 }
 
 // Version names the runtime.
@@ -377,19 +376,15 @@ func (r *Runtime) GetContainerEvents(ctx context.Context) (iter.Seq2[runtime.Con
 		defer c.Close()
 		defer stop()
 		for {
-			var a answer
-			_, err := receive(c, &a)
+			var e runtime.ContainerEvent
+			answered, err := c.receiveAnswer(&e)
 			if err != nil {
 				if ctx.Err() == nil {
 					yield(runtime.ContainerEvent{}, fmt.Errorf("events: %w: the supervisor is gone: %w", runtime.ErrUnavailable, err))
 				}
 				return
 			}
-			var e runtime.ContainerEvent
-			if err = a.err(); err == nil {
-				err = json.Unmarshal(a.Result, &e)
-			}
-			if !yield(e, err) || err != nil {
+			if !yield(e, answered) || answered != nil {
 				return
 			}
 		}

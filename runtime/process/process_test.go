@@ -20,12 +20,17 @@ import (
 
 func TestMain(m *testing.M) {
 	process.Main()
+	if os.Getenv("GORACE") == "" {
+		os.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector's second at each exit, for the supervisors
+	}
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "echo-server":
 			echoServer(os.Args[2])
 		case "agent":
 			agent(os.Args[2])
+		case "deleted":
+			deleted(os.Args[2])
 		case "exclusive":
 			exclusive(os.Args[2])
 		}
@@ -111,6 +116,10 @@ func TestConformance(t *testing.T) {
 		t.Fatal(err)
 	}
 	roots := map[runtimetest.Runtime]process.Options{}
+	propagation := propagates
+	if os.Geteuid() != 0 { // who can't mount can't show that it appears
+		propagation = nil
+	}
 	runtimetest.Run(t, runtimetest.Config{
 		New: func(t *testing.T) runtimetest.Runtime {
 			o := process.Options{Root: t.TempDir()}
@@ -121,6 +130,8 @@ func TestConformance(t *testing.T) {
 		MissingImage: "example.com/missing:1",
 		Echo:         func(port int) []string { return []string{self, "echo-server", itoa(port)} },
 		Limits:       limits(t),
+		Mounts:       namespaces(t),
+		Propagation:  propagation,
 		Reconnect: func(t *testing.T, old runtimetest.Runtime) runtimetest.Runtime {
 			old.(*process.Runtime).Close()
 			rt, err := process.New(roots[old])
@@ -145,3 +156,15 @@ func limits(t *testing.T) bool {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
+
+// TestNeverTheFirstThread: a process that was started from the first thread of the supervisor put the
+// supervisor into the container's cgroup, where the end of the container killed it.
+func TestNeverTheFirstThread(t *testing.T) {
+	for range 500 {
+		process.OnOwnThread(func() {
+			if syscall.Gettid() == os.Getpid() {
+				t.Error("on the first thread")
+			}
+		})
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/slipway-dev/slipway/runtime"
 	"github.com/slipway-dev/slipway/runtime/internal/cgroup"
@@ -40,7 +41,7 @@ func (n *node) spec(c *container, command []string) spawnSpec {
 		mounts: c.Config.Mounts, security: c.Config.Security, container: c,
 	}
 	if s.dir == "" && s.root == "" {
-		s.dir = n.dir(c.SandboxID)
+		s.dir = n.dir(c.sandbox)
 	}
 	return s
 }
@@ -67,18 +68,30 @@ func (n *node) environ(c *container) []string {
 // The process is started from a thread that has been made what the process
 // is to be: with its filter, in its cgroup, in its mount namespace. That saves a helper program between
 // fork and exec, which would cost a Go start of some milliseconds. The thread ends with the goroutine.
-func (n *node) spawn(s spawnSpec, exit chan<- int) (pid int, group string, err error) {
+func (n *node) spawn(s spawnSpec, exit chan<- int) (pid int, err error) {
+	onOwnThread(func() { pid, err = n.spawnHere(s, exit) })
+	return pid, err
+}
+
+// onOwnThread calls f on a thread that is used for nothing else and ends afterwards. It is never the first
+// thread of the process: that one can't end, and what /proc and the kernel say of the process
+// (its cgroup, its namespaces, its children) is what they say of its first thread.
+func onOwnThread(f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		goruntime.LockOSThread() // and never unlocked
-		pid, group, err = n.spawnHere(s, exit)
+		goruntime.LockOSThread()
+		if syscall.Gettid() != os.Getpid() {
+			f() // the thread ends because it is still locked
+			return
+		}
+		onOwnThread(f) // not here, since here is taken
+		goruntime.UnlockOSThread()
 	}()
 	<-done
-	return pid, group, err
 }
 
-func (n *node) spawnHere(s spawnSpec, exit chan<- int) (int, string, error) {
+func (n *node) spawnHere(s spawnSpec, exit chan<- int) (int, error) {
 	attr := &syscall.ProcAttr{Dir: s.dir, Env: s.env, Sys: &syscall.SysProcAttr{Setsid: true}}
 	for _, f := range s.files {
 		attr.Files = append(attr.Files, f.Fd())
@@ -87,49 +100,75 @@ func (n *node) spawnHere(s spawnSpec, exit chan<- int) (int, string, error) {
 		attr.Sys.Setctty = true
 	}
 	if err := credential(s.security, attr.Sys); err != nil {
-		return 0, "", err
+		return 0, err
 	}
-	group, undo, err := n.enterCgroup(s, attr.Sys)
+	undo, err := n.enterCgroup(s, attr.Sys)
 	if err != nil {
-		return 0, "", err
+		return 0, err
 	}
-	if err := n.enterMounts(s, attr); err != nil {
-		undo()
-		return 0, "", err
+	root, isolated := os.Geteuid() == 0, isolated(&s)
+	if isolated && root {
+		if err := n.enterMounts(s, attr); err != nil {
+			undo()
+			return 0, err
+		}
 	}
-	path, err := lookPath(s)
-	if err != nil {
-		undo()
-		return 0, "", err
+	path := ""
+	if !isolated || root { // otherwise the process itself looks for its program, where it will be seen
+		if path, err = lookPath(s); err != nil {
+			undo()
+			return 0, err
+		}
 	}
 	var listener *os.File
 	if addr := s.container.sandbox.addr; addr.IsValid() {
 		if listener, err = redirect(); err != nil {
 			undo()
-			return 0, "", fmt.Errorf("pod address: %w", err)
+			return 0, fmt.Errorf("pod address: %w", err)
 		}
 	}
-	n.children.Lock()
-	pid, err := syscall.ForkExec(path, s.command, attr)
-	if err == nil {
-		n.waiting[pid] = exit
+	setTimerSlack(defaultSlack)
+	pid := 0
+	if isolated && !root {
+		pid, err = n.forkIsolated(s, attr, exit)
+	} else {
+		pid, err = n.forkExec(path, s.command, attr, exit)
 	}
-	n.children.Unlock()
 	if err != nil {
 		undo()
 		if listener != nil {
 			listener.Close()
 		}
-		return 0, "", fmt.Errorf("exec %s: %w", path, err)
+		return 0, err
 	}
 	if listener != nil {
-		go serve(listener, s.container.sandbox.addr)
+		n.mu.Lock()
+		n.listeners[listener] = true
+		n.mu.Unlock()
+		n.wg.Go(func() {
+			notified(listener, s.container.sandbox.addr)
+			n.mu.Lock()
+			delete(n.listeners, listener)
+			n.mu.Unlock()
+		})
 	}
 	if r := s.resources; r != nil && r.OOMScoreAdj != 0 {
 		// Raising it needs no right; a refusal to lower it leaves the process as likely to go as any.
 		os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte(strconv.FormatInt(r.OOMScoreAdj, 10)), 0)
 	}
-	return pid, group, nil
+	return pid, nil
+}
+
+// forkExec starts a process, of which the reaper knows before it can have ended.
+func (n *node) forkExec(path string, command []string, attr *syscall.ProcAttr, exit chan<- int) (int, error) {
+	n.children.Lock()
+	defer n.children.Unlock()
+	pid, err := syscall.ForkExec(path, command, attr)
+	if err != nil {
+		return 0, fmt.Errorf("exec %s: %w", path, err)
+	}
+	n.waiting[pid] = exit
+	return pid, nil
 }
 
 func credential(s runtime.SecurityContext, attr *syscall.SysProcAttr) error {
@@ -148,7 +187,7 @@ func credential(s runtime.SecurityContext, attr *syscall.SysProcAttr) error {
 		return nil
 	}
 	if uid != 0 {
-		return fmt.Errorf("run as user %d, group %d: %w: the node runs as user %d and is not root", want.Uid, want.Gid, runtime.ErrInvalid, uid)
+		return fmt.Errorf("run as user %d, group %d: %w: the node runs as user %d and is not root", want.Uid, want.Gid, runtime.ErrUnsupported, uid)
 	}
 	for _, g := range s.SupplementalGroups {
 		want.Groups = append(want.Groups, uint32(g))
@@ -158,36 +197,36 @@ func credential(s runtime.SecurityContext, attr *syscall.SysProcAttr) error {
 }
 
 // enterCgroup makes the process be born in its group, if it has limits.
-func (n *node) enterCgroup(s spawnSpec, attr *syscall.SysProcAttr) (name string, undo func(), err error) {
+func (n *node) enterCgroup(s spawnSpec, attr *syscall.SysProcAttr) (undo func(), err error) {
 	undo = func() {}
 	if s.exec {
 		s.resources = s.container.resources(n)
 	}
 	if !cgroup.Needed(s.resources) {
-		return "", undo, nil
+		return undo, nil
 	}
 	h, err := n.cgroups()
 	if err != nil {
-		return "", undo, nil // no limits here, as the documentation says
+		return undo, nil // no limits here, as the documentation says
 	}
 	g, err := h.Create(s.id, s.resources)
 	if err != nil {
-		return "", undo, err
+		return undo, err
 	}
 	if !s.exec {
-		name, undo = s.id, func() { g.Remove() }
+		undo = func() { g.Remove() }
 	}
 	if !h.V2() {
-		return name, undo, g.AddThread(syscall.Gettid())
+		return undo, g.AddThread(syscall.Gettid())
 	}
 	dir, err := g.Dir()
 	if err != nil {
-		return "", undo, err
+		return undo, err
 	}
 	// The thread ends soon after the fork, and the file with it at the next collection.
 	attr.UseCgroupFD, attr.CgroupFD = true, int(dir.Fd())
 	remove := undo
-	return name, func() { dir.Close(); remove() }, nil
+	return func() { dir.Close(); remove() }, nil
 }
 
 func (c *container) resources(n *node) *runtime.Resources {
@@ -216,7 +255,8 @@ func (n *node) endCgroup(name string) (oom bool) {
 	}
 	g := h.Group(name)
 	oom = g.OOMKilled()
-	for range 100 {
+	for begin := time.Now(); time.Since(begin) < strayWait; {
+		reaped := n.nextReaped()
 		list, err := g.Processes()
 		if err != nil || len(list) == 0 {
 			break
@@ -224,55 +264,40 @@ func (n *node) endCgroup(name string) (oom bool) {
 		for _, pid := range list {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}
-		syscall.Select(0, nil, nil, nil, &syscall.Timeval{Usec: 1000})
+		// Each is a child of the supervisor, or of one of these; whoever moved another into the group reaps it.
+		select {
+		case <-reaped:
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 	g.Remove()
 	return oom
 }
 
-// enterMounts puts the thread into a mount namespace with the container's mounts.
+// enterMounts puts the thread into a mount namespace with the container's mounts. It needs root.
 func (n *node) enterMounts(s spawnSpec, attr *syscall.ProcAttr) error {
-	isolate := s.root != "" || slices.ContainsFunc(s.mounts, func(m runtime.Mount) bool { return !identity(m) })
-	if !isolate {
-		return nil
-	}
-	if os.Geteuid() != 0 {
-		if s.root != "" && !slices.ContainsFunc(s.mounts, func(m runtime.Mount) bool { return !identity(m) }) {
-			attr.Dir = filepath.Join(s.root, s.dir) // the image is a directory, and not more
-			return nil
-		}
-		return fmt.Errorf("mounts: %w: without root a volume is only seen where it is; mount it at its own path on the machine", runtime.ErrUnsupported)
-	}
-	if s.exec {
-		return n.joinMounts(s, attr)
-	}
-	if err := syscall.Unshare(syscall.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("mount namespace: %w", err)
-	}
-	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_SLAVE, ""); err != nil {
-		return fmt.Errorf("mount namespace: %w", err)
-	}
-	for _, m := range s.mounts {
-		if err := bind(s.root, m); err != nil {
-			return fmt.Errorf("mount %s at %s: %w", m.HostPath, m.ContainerPath, err)
-		}
-	}
 	if s.root != "" {
 		attr.Sys.Chroot = s.root
 		if attr.Dir == "" {
 			attr.Dir = "/"
 		}
 	}
-	return nil
-}
-
-// identity mounts show a path where it is already.
-func identity(m runtime.Mount) bool {
-	return filepath.Clean(m.ContainerPath) == filepath.Clean(m.HostPath) && !m.ReadOnly
+	if s.exec {
+		return n.joinMounts(s)
+	}
+	if err := syscall.Unshare(syscall.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("mount namespace: %w", err)
+	}
+	p, err := n.options.planMounts(s.root, s.mounts, true)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	return p.run()
 }
 
 // joinMounts puts the thread where the container's process is.
-func (n *node) joinMounts(s spawnSpec, attr *syscall.ProcAttr) error {
+func (n *node) joinMounts(s spawnSpec) error {
 	n.mu.Lock()
 	pid := s.container.PID
 	n.mu.Unlock()
@@ -287,12 +312,6 @@ func (n *node) joinMounts(s spawnSpec, attr *syscall.ProcAttr) error {
 	if _, _, e := syscall.RawSyscall(sysSetns(), f.Fd(), syscall.CLONE_NEWNS, 0); e != 0 {
 		return fmt.Errorf("mounts of the container: %w", e)
 	}
-	if s.root != "" {
-		attr.Sys.Chroot = s.root
-		if attr.Dir == "" {
-			attr.Dir = "/"
-		}
-	}
 	return nil
 }
 
@@ -303,124 +322,14 @@ func sysSetns() uintptr {
 	return 308 // amd64
 }
 
-// bind shows one mount below root. It is only called in a mount namespace of its own.
-func bind(root string, m runtime.Mount) error {
-	info, err := os.Stat(m.HostPath)
-	if err != nil {
-		return err
-	}
-	target := filepath.Join("/", root, m.ContainerPath)
-	if err := mountpoint(root, target, info.IsDir()); err != nil {
-		return err
-	}
-	if err := syscall.Mount(m.HostPath, target, "", syscall.MS_BIND|syscall.MS_REC, ""); err != nil {
-		return err
-	}
-	if m.ReadOnly {
-		return syscall.Mount("", target, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, "")
-	}
-	return nil
-}
-
-// mountpoint makes the place of a mount. In an image it is simply made. The
-// machine's own directories are left as they are: one that lacks the place is covered by a copy
-// made of bind mounts, which only this container sees.
-func mountpoint(root, target string, dir bool) error {
-	if _, err := os.Stat(target); err == nil {
-		return nil
-	}
-	if root == "" {
-		exists := filepath.Dir(target)
-		for {
-			if _, err := os.Stat(exists); err == nil {
-				break
-			}
-			exists = filepath.Dir(exists)
-		}
-		if err := cover(exists); err != nil {
-			return fmt.Errorf("cover %s: %w", exists, err)
-		}
-	}
-	if dir {
-		return os.MkdirAll(target, 0o755)
-	}
-	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(target, os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	return f.Close()
-}
-
-// cover mounts an empty file system over dir and shows what was in dir there again.
-func cover(dir string) error {
-	if dir == "/" {
-		return errors.New("a mount can't add to the root directory of the machine: use a path in a directory that exists, such as /mnt/data")
-	}
-	var st syscall.Statfs_t
-	const tmpfsMagic = 0x01021994
-	old, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer old.Close()
-	if err := syscall.Statfs(dir, &st); err == nil && st.Type == tmpfsMagic && marker(dir) {
-		return nil // covered already
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	if err := syscall.Mount("slipway", dir, "tmpfs", 0, "mode=755"); err != nil {
-		return err
-	}
-	for _, e := range entries {
-		from := fmt.Sprintf("/proc/self/fd/%d/%s", old.Fd(), e.Name())
-		to := filepath.Join(dir, e.Name())
-		if err := showAgain(from, to, e); err != nil {
-			return fmt.Errorf("%s: %w", to, err)
-		}
-	}
-	return nil
-}
-
-// marker reports whether the file system at dir is one of ours.
-func marker(dir string) bool {
-	b, err := os.ReadFile("/proc/thread-self/mounts")
-	return err == nil && strings.Contains(string(b), "slipway "+dir+" tmpfs")
-}
-
-func showAgain(from, to string, e os.DirEntry) error {
-	switch {
-	case e.Type()&os.ModeSymlink != 0:
-		link, err := os.Readlink(from)
-		if err != nil {
-			return err
-		}
-		return os.Symlink(link, to)
-	case e.IsDir():
-		if err := os.Mkdir(to, 0o755); err != nil {
-			return err
-		}
-	default:
-		if err := os.WriteFile(to, nil, 0o644); err != nil {
-			return err
-		}
-	}
-	return syscall.Mount(from, to, "", syscall.MS_BIND|syscall.MS_REC, "")
-}
-
-// lookPath finds the program as execvp does, with the container's PATH and in its root.
-func lookPath(s spawnSpec) (string, error) {
+// candidates are the paths at which execvp looks for the program, in the container.
+func candidates(s spawnSpec) ([]string, error) {
 	if len(s.command) == 0 {
-		return "", fmt.Errorf("%w: no command", runtime.ErrInvalid)
+		return nil, fmt.Errorf("%w: no command", runtime.ErrInvalid)
 	}
 	name := s.command[0]
-	chrooted := s.root != "" && os.Geteuid() == 0
 	if strings.Contains(name, "/") {
-		return name, executable(filepath.Join(rootOf(s, chrooted), absolute(s, name)), name)
+		return []string{name}, nil
 	}
 	path := defaultPath
 	for _, v := range s.env {
@@ -428,32 +337,33 @@ func lookPath(s spawnSpec) (string, error) {
 			path = value
 		}
 	}
+	var list []string
 	for _, dir := range filepath.SplitList(path) {
-		candidate := filepath.Join(dir, name)
-		if s.root != "" && !chrooted {
-			if inside := filepath.Join(s.root, candidate); executable(inside, name) == nil {
-				return inside, nil
-			}
+		list = append(list, filepath.Join(dir, name))
+	}
+	return list, nil
+}
+
+// lookPath finds the program as execvp does, with the container's PATH and in its root.
+func lookPath(s spawnSpec) (string, error) {
+	list, err := candidates(s)
+	if err != nil {
+		return "", err
+	}
+	name := s.command[0]
+	for _, path := range list {
+		in := path
+		if !filepath.IsAbs(in) {
+			in = filepath.Join(s.dir, in)
 		}
-		if executable(filepath.Join(rootOf(s, chrooted), candidate), name) == nil {
-			return candidate, nil
+		if err = executable(filepath.Join("/", s.root, in), name); err == nil {
+			return path, nil
 		}
+	}
+	if strings.Contains(name, "/") {
+		return "", err
 	}
 	return "", fmt.Errorf("exec: %q: executable file not found in $PATH: %w", name, os.ErrNotExist)
-}
-
-func rootOf(s spawnSpec, chrooted bool) string {
-	if chrooted {
-		return s.root
-	}
-	return "/"
-}
-
-func absolute(s spawnSpec, name string) string {
-	if filepath.IsAbs(name) {
-		return name
-	}
-	return filepath.Join(s.dir, name)
 }
 
 func executable(path, name string) error {

@@ -162,6 +162,26 @@ func (s *suite) stopGraceful() {
 	}
 }
 
+func (s *suite) stopSignal() {
+	sandbox, sc := s.sandbox()
+	c := s.container("main", "trap '' TERM; trap 'exit 9' INT; echo ready $((1+1)); while true; do sleep 0.01; done")
+	c.StopSignal = "SIGINT"
+	id := s.create(sandbox, c, sc)
+	s.must(s.rt.StartContainer(s.Context(), id))
+	path := s.status(id).LogPath
+	if path == "" {
+		s.Skip("this runtime has no logs here, and the trap can't be seen")
+	}
+	s.wait("the trap is set", func() bool { return strings.Contains(s.read(path), "ready") })
+	if s.read(path) != "ready 2\n" {
+		s.Skip("this runtime runs no real shell")
+	}
+	s.must(s.rt.StopContainer(s.Context(), id, patience))
+	if st := s.status(id); st.ExitCode != 9 {
+		s.Errorf("exit code %d after the stop signal SIGINT, want 9, from the trap", st.ExitCode)
+	}
+}
+
 // stubborn ignores SIGTERM, in itself and in what it starts.
 const stubborn = "trap '' TERM; echo ready; sleep 1000"
 

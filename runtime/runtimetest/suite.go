@@ -46,6 +46,11 @@ type Config struct {
 	Reconnect func(t *testing.T, old Runtime) Runtime
 	// Limits says that memory limits are enforced here.
 	Limits bool
+	// Mounts says that mounts are shown to containers here. What is mounted is on this machine.
+	Mounts bool
+	// Propagation returns a directory in which later mounts can be seen by who mounts it too, and what mounts
+	// a file system there, at a directory that exists, with a file "new" in it. Nil: propagation of mounts is not tested.
+	Propagation func(t *testing.T) (dir string, mount func(at string))
 }
 
 // Run runs the whole suite, each part with a runtime of its own.
@@ -75,6 +80,12 @@ func Run(t *testing.T, c Config) {
 		{"ContainerRemoveRunning", (*suite).removeRunning},
 		{"ContainerEnvironment", (*suite).environment},
 		{"ContainerResources", (*suite).resources},
+		{"ContainerStopSignal", (*suite).stopSignal},
+		{"MountReadWrite", (*suite).mountReadWrite},
+		{"MountReadOnly", (*suite).mountReadOnly},
+		{"MountFile", (*suite).mountFile},
+		{"MountMissing", (*suite).mountMissing},
+		{"MountPropagation", (*suite).mountPropagation},
 		{"Idempotent", (*suite).idempotent},
 		{"Unknown", (*suite).unknown},
 		{"Concurrent", (*suite).concurrent},
