@@ -42,6 +42,8 @@ type Cycle struct {
 	columns    [][]int64
 	flats      [][]int64
 	tied       []uint64 // rows with the best total
+	wants      []shares // of the class, by shape
+	rates      [blockRows]int32
 	once       rowCache
 	cache      *rowCache
 	spread     spreadState

@@ -146,15 +146,16 @@ type lackKey struct {
 
 // FilterRows is Filter for all rows.
 func (NodeResourcesFit) FilterRows(c *Cycle, rows *Rows) {
+	requests := c.class.requests
 	for wi, w := range rows.words {
 		if w == 0 {
 			continue
 		}
 		b := c.table.blocks[rows.first+wi]
-		alloc, used := b.column(resPods)
-		w = fits(w, alloc, used, 1)
-		for j := range c.class.requests {
-			r := &c.class.requests[j]
+		pods, podsUsed := b.column(resPods)
+		w = fits(w, pods, podsUsed, 1)
+		for j := range requests {
+			r := &requests[j]
 			alloc, used := b.column(r.resource)
 			w = fits(w, alloc, used, r.amount)
 		}
@@ -165,7 +166,7 @@ func (NodeResourcesFit) FilterRows(c *Cycle, rows *Rows) {
 // fits returns the rows of w with room for an amount. For many rows it works out
 // all 64 without branches, which is four times as fast per row.
 func fits(w uint64, alloc, used *[blockRows]int64, amount int64) uint64 {
-	if bits.OnesCount64(w) > 12 {
+	if bits.OnesCount64(w) > sparseRows {
 		var short uint64
 		for i := range blockRows {
 			short |= uint64(alloc[i]-used[i]-amount) >> 63 << i
@@ -180,13 +181,11 @@ func fits(w uint64, alloc, used *[blockRows]int64, amount int64) uint64 {
 	return w
 }
 
+// sparseRows is up to how many rows of a block are gone through one by one.
+const sparseRows = 12
+
 // Score rates a node by how full it would be.
 func (f NodeResourcesFit) Score(c *Cycle, n NodeInfo) (int64, *Status) {
-	if f.Resources == nil && f.Strategy != RequestedToCapacityRatio {
-		var out [1]int64
-		f.scoreDefault(c, n.row, 1<<(n.row%blockRows), out[:], int(n.row))
-		return out[0], nil
-	}
 	b, i := c.table.at(n.row)
 	var sum, weights int64
 	for _, r := range f.rated() {
@@ -276,56 +275,41 @@ func curve(shape []UtilizationPoint, at int64) int64 {
 	return shape[len(shape)-1].Score * 10
 }
 
+// byShares reports whether the score goes by shares of CPU and memory.
+func (f NodeResourcesFit) byShares() bool {
+	return f.Resources == nil && f.Strategy != RequestedToCapacityRatio
+}
+
 // ScoreRows is Score for all rows.
 func (f NodeResourcesFit) ScoreRows(c *Cycle, rows *Rows, scores []int64) {
-	if f.Resources == nil && f.Strategy != RequestedToCapacityRatio {
-		for i, w := range rows.words {
-			if w != 0 {
-				row := (rows.first + i) * blockRows
-				f.scoreDefault(c, int32(row), w, scores, 0)
-			}
+	c.scoreRated(f, rows, scores)
+}
+
+// rateBlock is Score by shares.
+func (f NodeResourcesFit) rateBlock(c *Cycle, b *block, rows uint64, weight int32, sum *[blockRows]int32) {
+	wants, most := c.wants, f.Strategy == MostAllocated
+	cpu, memory := &b.shareNonzero[0], &b.shareNonzero[1]
+	if rows == ^uint64(0) {
+		for i := range blockRows {
+			want := &wants[b.shape[i]]
+			sum[i] += weight * left(cpu[i]+want.nonzero[0], memory[i]+want.nonzero[1], most)
 		}
 		return
 	}
-	for row := range rows.All() {
-		scores[row], _ = f.Score(c, NodeInfo{c.table, int32(row)})
+	for ; rows != 0; rows &= rows - 1 {
+		i := bits.TrailingZeros64(rows) & 63
+		want := &wants[b.shape[i]]
+		sum[i] += weight * left(cpu[i]+want.nonzero[0], memory[i]+want.nonzero[1], most)
 	}
 }
 
-// scoreDefault rates the rows w of one block by CPU and memory. It is the inner
-// loop of most cycles: one pass, two divisions per row. Scores go to out[row-from].
-func (f *NodeResourcesFit) scoreDefault(c *Cycle, row int32, w uint64, out []int64, from int) {
-	b := c.table.blocks[row/blockRows]
-	base := int(row) - int(row)%blockRows - from
-	cpu, _ := b.column(resCPU)
-	memory, _ := b.column(resMemory)
-	wantCPU, wantMemory := c.class.t.nonzero[0], c.class.t.nonzero[1]
-	most := f.Strategy == MostAllocated
-	for ; w != 0; w &= w - 1 {
-		i := bits.TrailingZeros64(w) & 63
-		var sum, n int64
-		if a := cpu[i]; a != 0 {
-			sum += share(a, b.nonzero[0][i]+wantCPU, most)
-			n++
-		}
-		if a := memory[i]; a != 0 {
-			sum += share(a, b.nonzero[1][i]+wantMemory, most)
-			n++
-		}
-		if n == 2 {
-			sum >>= 1
-		}
-		out[base+i] = sum
-	}
-}
-
-// share returns how much is left, or taken if most is true, in percent.
-func share(alloc, want int64, most bool) int64 {
+// left returns how much of the CPU and memory is left, or taken if most is true, in
+// percent: the mean of the two.
+func left(cpu, memory int64, most bool) int32 {
 	if most {
-		return min(want, alloc) * MaxScore / alloc
+		cpu, memory = min(cpu, full), min(memory, full)
+	} else {
+		cpu, memory = max(full+2-cpu, 0), max(full+2-memory, 0)
 	}
-	if want > alloc {
-		return 0
-	}
-	return (alloc - want) * MaxScore / alloc
+	return int32((cpu>>shareBits + memory>>shareBits) >> 1)
 }

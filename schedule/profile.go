@@ -101,6 +101,7 @@ type scoreSlot struct {
 	weight    int64
 	preScore  PreScorePlugin
 	rows      ScoreRowsPlugin // nil: call Score for each node
+	rater     rater           // nil: it does not go by shares
 	normalize NormalizeScorePlugin
 	scale     RangeNormalizePlugin
 	local     bool
@@ -268,6 +269,9 @@ func (f *profile) addScore(p Plugin, local bool, weights map[string]int64) {
 	}
 	s.preScore, _ = p.(PreScorePlugin)
 	s.rows, _ = p.(ScoreRowsPlugin)
+	if r, ok := p.(rater); ok && r.byShares() {
+		s.rater = r
+	}
 	s.normalize, _ = p.(NormalizeScorePlugin)
 	s.scale, _ = p.(RangeNormalizePlugin)
 	if s.weight == 0 {

@@ -18,6 +18,9 @@ type rowCache struct {
 	skips []bool // which local plugins were left out
 	used  uint64 // when, for eviction
 
+	wants  []shares // of the class, by shape
+	shapes uint64   // their numbering
+
 	mask []uint64  // rows that pass the local filters
 	sum  []int32   // of the weighted local scores, where mask has the row
 	top  []int32   // by block: the greatest sum
@@ -36,24 +39,29 @@ func (c *Cycle) updateCache() error {
 	clear(c.scratch)
 	c.changed = Rows{words: c.scratch}
 	rows := &c.changed
+	k.valid = k.valid && k.shapes == t.shapes.numbering
+	whole := false
 	if k.valid && c.sameSkips(k) && (len(c.class.images) == 0 || k.nodes == t.version) && t.log.since(k.seq, t.rows/2, rows.words) {
 		trim(rows)
 		k.mask = grow(k.mask, len(t.blocks))
 		k.top, k.tied = grow(k.top, len(t.blocks)), grow(k.tied, len(t.blocks))
-		k.sum = grow(k.sum, t.rows)
+		k.sum = grow(k.sum, len(t.blocks)*blockRows)
 		for i := range k.raw {
 			if k.raw[i] != nil {
 				k.raw[i] = grow(k.raw[i], t.rows)
 			}
 		}
 	} else {
+		whole = true
 		k.reset(t, c.profile.columns())
 		for i, b := range t.blocks {
 			rows.words[i] = b.live
 		}
 	}
 	k.valid = false // until it succeeds
-	if err := c.judge(k, rows); err != nil {
+	k.wants = t.wants(c.class, k.wants)
+	c.wants = k.wants
+	if err := c.judge(k, rows, whole); err != nil {
 		return err
 	}
 	k.seq, k.nodes, k.valid = t.log.next, t.version, true
@@ -81,8 +89,8 @@ func (c *Cycle) sameSkips(k *rowCache) bool {
 	return same
 }
 
-// judge asks the local plugins about some rows.
-func (c *Cycle) judge(k *rowCache, rows *Rows) error {
+// judge asks the local plugins about some rows; whole says that they are all.
+func (c *Cycle) judge(k *rowCache, rows *Rows, whole bool) error {
 	if len(rows.words) == 0 {
 		return nil
 	}
@@ -99,8 +107,14 @@ func (c *Cycle) judge(k *rowCache, rows *Rows) error {
 			}
 		}
 	}
+	if whole {
+		clear(k.sum)
+	}
 	for i, w := range rows.words {
 		k.mask[rows.first+i] |= w
+		if whole {
+			continue
+		}
 		base := (rows.first + i) * blockRows
 		for ; w != 0; w &= w - 1 {
 			k.sum[base+bits.TrailingZeros64(w)] = 0
@@ -108,7 +122,7 @@ func (c *Cycle) judge(k *rowCache, rows *Rows) error {
 	}
 	for i := range c.profile.scores {
 		if s := &c.profile.scores[i]; s.local && !c.skipScore[i] {
-			if err := c.judgeScore(k, s, rows); err != nil {
+			if err := c.judgeScore(k, s, rows, whole); err != nil {
 				return err
 			}
 		}
@@ -146,7 +160,17 @@ func (k *rowCache) settle(block int, rows uint64) {
 	}
 }
 
-func (c *Cycle) judgeScore(k *rowCache, s *scoreSlot, rows *Rows) error {
+func (c *Cycle) judgeScore(k *rowCache, s *scoreSlot, rows *Rows, whole bool) error {
+	if s.rater != nil {
+		c.enter(s.name, "Score")
+		for i, w := range rows.words {
+			if w != 0 {
+				block := rows.first + i
+				c.rate(s.rater, block, w, whole, int32(s.weight), (*[blockRows]int32)(k.sum[block*blockRows:]))
+			}
+		}
+		return nil
+	}
 	if s.column >= 0 {
 		if k.raw[s.column] == nil {
 			k.raw[s.column] = make([]int64, c.table.rows)
@@ -204,7 +228,8 @@ func grow[T any](s []T, n int) []T {
 func (k *rowCache) reset(t *table, columns int) {
 	k.mask = resize(k.mask, len(t.blocks))
 	clear(k.mask)
-	k.sum = resize(k.sum, t.rows)
+	k.sum = resize(k.sum, len(t.blocks)*blockRows)
+	k.wants, k.shapes = k.wants[:0], t.shapes.numbering
 	k.top, k.tied = resize(k.top, len(t.blocks)), resize(k.tied, len(t.blocks))
 	clear(k.tied)
 	for len(k.raw) < columns {

@@ -338,24 +338,28 @@ func (c *Cycle) draw() int32 {
 }
 
 // blockTop returns the greatest total of the rows w of a block, and the rows that
-// have it.
+// have it. For many rows it goes without branches: which row is the best so far is
+// nothing that a processor could guess.
 func blockTop[T int32 | int64](total []T, block int, w uint64) (best T, tied uint64) {
-	base := block * blockRows
+	list := total[block*blockRows:]
 	best = -1
-	if w == ^uint64(0) {
-		for i, v := range total[base:][:blockRows] {
-			if v > best {
-				best, tied = v, 0
-			}
-			if v == best {
-				tied |= 1 << i
-			}
+	if len(list) >= blockRows && bits.OnesCount64(w) > sparseRows {
+		all := (*[blockRows]T)(list)
+		for i, v := range all {
+			best = max(best, v|(T(w>>i&1)-1)) // -1 if the row is not one of w
 		}
-		return best, tied
+		for i, v := range all {
+			var same uint64
+			if v == best {
+				same = 1
+			}
+			tied |= same << i
+		}
+		return best, tied & w
 	}
 	for ; w != 0; w &= w - 1 {
 		i := bits.TrailingZeros64(w)
-		v := total[base+i]
+		v := list[i]
 		if v > best {
 			best, tied = v, 0
 		}

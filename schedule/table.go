@@ -40,9 +40,16 @@ type block struct {
 	used    [][blockRows]int64
 	nonzero [2][blockRows]int64 // CPU and memory as scores count them; see defaultCPU
 	taints  [blockRows]int32    // taint set
-	node    [blockRows]*Node    // nil: no node, or pods that wait for theirs
-	name    [blockRows]string   // of the node, also while it is missing
-	pods    [blockRows][]*placed
+
+	scaled       uint64              // rows that have what follows; see rescale
+	shape        [blockRows]int32    // size of the node
+	shareUsed    [2][blockRows]int64 // of CPU and memory
+	shareNonzero [2][blockRows]int64
+	balance      [blockRows]int8 // of the shares used; see balanceOfTwo
+
+	node [blockRows]*Node  // nil: no node, or pods that wait for theirs
+	name [blockRows]string // of the node, also while it is missing
+	pods [blockRows][]*placed
 }
 
 // placed is a pod on a row. It is shared between forks and never changes.
@@ -62,6 +69,7 @@ type table struct {
 	names     cowMap[int32] // node name -> row
 	resources resourceIndex
 	taintSets taintSets
+	shapes    shapes
 	columns   map[string]*column      // by label key; made on first use
 	images    map[string]*imageColumn // by normal name; made on first use
 	log       changeLog
@@ -89,6 +97,7 @@ func (t *table) fork() *table {
 		names:     t.names.fork(),
 		resources: t.resources.fork(),
 		taintSets: t.taintSets.fork(),
+		shapes:    t.shapes.fork(),
 		columns:   make(map[string]*column, len(t.columns)),
 		images:    map[string]*imageColumn{},
 	}
@@ -172,6 +181,7 @@ func (t *table) setNode(row int32, n *Node) {
 	b.live &^= bit
 	b.cordoned &^= bit
 	b.unready &^= bit
+	b.shape[i] = 0
 	for r := range b.alloc {
 		b.alloc[r][i] = 0
 	}
@@ -189,6 +199,10 @@ func (t *table) setNode(row int32, n *Node) {
 		}
 		b.taints[i] = t.taintSets.id(n.Taints)
 		t.setAllocatable(b, i, n)
+	}
+	b.rescale(i)
+	if len(t.shapes.list) > 1024+2*t.rows {
+		t.renumber()
 	}
 	t.log.add(row)
 }
@@ -208,6 +222,7 @@ func (t *table) setAllocatable(b *block, i int, n *Node) {
 		b.grow(r)
 		b.alloc[r][i] = v
 	}
+	b.shape[i] = t.shapes.id(shape{a.CPU, a.Memory})
 }
 
 // grow makes room for resource r.
@@ -275,6 +290,7 @@ func (b *block) use(i int, x *class, sign int64) {
 	b.used[resPods][i] += sign
 	b.nonzero[0][i] += sign * x.t.nonzero[0]
 	b.nonzero[1][i] += sign * x.t.nonzero[1]
+	b.rescale(i)
 }
 
 // resourceIndex numbers the resources.

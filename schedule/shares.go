@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package schedule
+
+import (
+	"math/bits"
+	"slices"
+)
+
+// The default scores are about how much of a node's CPU and memory is taken, in
+// percent, cut to whole numbers: four divisions per node and pod. The table keeps
+// these percentages with the nodes, as whole numbers scaled by 2^54 and rounded up,
+// and a pod's own percentages are worked out once per shape of node. What is left
+// to do per node is to add, compare and shift: 5 ns where the divisions took 20.
+//
+// The result is exact. For amounts a and b of n, each rounded up, the sum is less
+// than 2 above (a+b)·100/n, while the next whole percentage is at least 2^54/n ≥ 4
+// away.
+
+const (
+	shareBits = 54
+	full      = 100 << shareBits
+	maxScaled = int64(1) << 52 // more than that of a resource is not scaled
+)
+
+// percent returns amount/of in percent, scaled and rounded up, and at most 200.
+func percent(amount, of int64) int64 {
+	if amount >= 2*of {
+		return 2 * full
+	}
+	hi, lo := bits.Mul64(uint64(amount), full)
+	q, rest := bits.Div64(hi, lo, uint64(of))
+	if rest != 0 {
+		q++
+	}
+	return int64(q)
+}
+
+// shares are percentages of the CPU and memory of a node.
+type shares struct {
+	used    [2]int64
+	nonzero [2]int64 // as scores count them
+}
+
+// shape is what nodes of the same size have in common.
+type shape [2]int64
+
+// shapes numbers the sizes of nodes: as a rule there are few. Number 0 is that of no
+// node.
+type shapes struct {
+	index     map[shape]int32
+	list      []shape
+	shared    bool
+	numbering uint64 // changes when the numbers do
+}
+
+func (s *shapes) fork() shapes {
+	s.shared = true
+	return shapes{s.index, s.list, true, s.numbering}
+}
+
+func (s *shapes) id(of shape) int32 {
+	if id, ok := s.index[of]; ok {
+		return id
+	}
+	if s.shared || s.index == nil {
+		s.index, s.list, s.shared = cloneMap(s.index), slices.Clone(s.list), false
+	}
+	if len(s.list) == 0 {
+		s.list = append(s.list, shape{})
+	}
+	id := int32(len(s.list))
+	s.list = append(s.list, of)
+	s.index[of] = id
+	return id
+}
+
+// renumber forgets the shapes that no node has any more.
+func (t *table) renumber() {
+	t.shapes = shapes{numbering: t.shapes.numbering + 1}
+	for row := range int32(t.rows) {
+		if n := t.node(row); n != nil {
+			b, i := t.block(row)
+			b.shape[i] = t.shapes.id(shape{n.Allocatable.CPU, n.Allocatable.Memory})
+		}
+	}
+}
+
+// rescale works a row's shares out again.
+func (b *block) rescale(i int) {
+	cpu, cpuUsed := b.column(resCPU)
+	memory, memoryUsed := b.column(resMemory)
+	bit := uint64(1) << i
+	b.scaled &^= bit
+	if min(cpu[i], memory[i]) <= 0 || max(cpu[i], memory[i]) > maxScaled {
+		return
+	}
+	b.scaled |= bit
+	b.shareUsed[0][i], b.shareUsed[1][i] = percent(cpuUsed[i], cpu[i]), percent(memoryUsed[i], memory[i])
+	b.shareNonzero[0][i], b.shareNonzero[1][i] = b.shareUsed[0][i], b.shareUsed[1][i]
+	if v := b.nonzero[0][i]; v != cpuUsed[i] {
+		b.shareNonzero[0][i] = percent(v, cpu[i])
+	}
+	if v := b.nonzero[1][i]; v != memoryUsed[i] {
+		b.shareNonzero[1][i] = percent(v, memory[i])
+	}
+	b.balance[i] = int8(balanceOfTwo(cpuUsed[i], cpu[i], memoryUsed[i], memory[i]))
+}
+
+// wants returns the shares that a class takes of each shape, given those that are
+// known already.
+func (t *table) wants(x *class, known []shares) []shares {
+	cpu, memory := x.t.request(CPU), x.t.request(Memory)
+	for i := len(known); i < max(1, len(t.shapes.list)); i++ {
+		w := shares{[2]int64{2 * full, 2 * full}, [2]int64{2 * full, 2 * full}}
+		if i > 0 && max(t.shapes.list[i][0], t.shapes.list[i][1]) <= maxScaled {
+			of := t.shapes.list[i]
+			w = shares{
+				[2]int64{percent(cpu, of[0]), percent(memory, of[1])},
+				[2]int64{percent(x.t.nonzero[0], of[0]), percent(x.t.nonzero[1], of[1])},
+			}
+		}
+		known = append(known, w)
+	}
+	return known
+}
+
+// rater is a score that goes by shares. It does not fail.
+type rater interface {
+	ScorePlugin
+	byShares() bool
+	// rateBlock adds the weighted scores of some rows to their sums. If rows are
+	// all, it may add anything to those of rows without a node.
+	rateBlock(c *Cycle, b *block, rows uint64, weight int32, sum *[blockRows]int32)
+}
+
+// rate adds the scores of some rows of a block to their sums. Dense says that the
+// sums of the other rows don't matter: then it is quicker to rate them all.
+func (c *Cycle) rate(r rater, block int, rows uint64, dense bool, weight int32, sum *[blockRows]int32) {
+	b := c.table.blocks[block]
+	odd := rows &^ b.scaled
+	if dense && odd == 0 && bits.OnesCount64(rows) > sparseRows {
+		r.rateBlock(c, b, ^uint64(0), weight, sum)
+		return
+	}
+	r.rateBlock(c, b, rows&b.scaled, weight, sum)
+	for ; odd != 0; odd &= odd - 1 {
+		i := bits.TrailingZeros64(odd)
+		v, _ := r.Score(c, NodeInfo{c.table, int32(block*blockRows + i)})
+		sum[i] += weight * int32(v)
+	}
+}
+
+// scoreRated is ScoreRows for a rater.
+func (c *Cycle) scoreRated(r rater, rows *Rows, scores []int64) {
+	for wi, w := range rows.words {
+		if w == 0 {
+			continue
+		}
+		block := rows.first + wi
+		base := block * blockRows
+		if !r.byShares() {
+			for ; w != 0; w &= w - 1 {
+				row := base + bits.TrailingZeros64(w)
+				scores[row], _ = r.Score(c, NodeInfo{c.table, int32(row)})
+			}
+			continue
+		}
+		clear(c.rates[:])
+		c.rate(r, block, w, true, 1, &c.rates)
+		for ; w != 0; w &= w - 1 {
+			i := bits.TrailingZeros64(w)
+			scores[base+i] = int64(c.rates[i])
+		}
+	}
+}
