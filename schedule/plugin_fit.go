@@ -146,21 +146,23 @@ type lackKey struct {
 
 // FilterRows is Filter for all rows.
 func (NodeResourcesFit) FilterRows(c *Cycle, rows *Rows) {
-	requests := c.class.requests
-	for wi, w := range rows.words {
-		if w == 0 {
-			continue
+	for i, w := range rows.words {
+		if w != 0 {
+			rows.words[i] = c.class.fitting(c.table.blocks[rows.first+i], w)
 		}
-		b := c.table.blocks[rows.first+wi]
-		pods, podsUsed := b.column(resPods)
-		w = fits(w, pods, podsUsed, 1)
-		for j := range requests {
-			r := &requests[j]
-			alloc, used := b.column(r.resource)
-			w = fits(w, alloc, used, r.amount)
-		}
-		rows.words[wi] = w
 	}
+}
+
+// fitting returns the rows of w with room for a pod of the class.
+func (x *class) fitting(b *block, w uint64) uint64 {
+	alloc, used := b.column(resPods)
+	w = fits(w, alloc, used, 1)
+	for i := range x.requests {
+		r := &x.requests[i]
+		alloc, used = b.column(r.resource)
+		w = fits(w, alloc, used, r.amount)
+	}
+	return w
 }
 
 // fits returns the rows of w with room for an amount. For many rows it works out

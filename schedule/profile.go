@@ -81,6 +81,7 @@ type profile struct {
 	local      []NodeLocalPlugin // with keys to ask for
 	foreign    bool              // has plugins from elsewhere that run in the cycle
 	extensions []preFilterExtension
+	fused      kernel
 }
 
 type preFilterSlot struct {
@@ -198,6 +199,7 @@ func newProfile(p Profile, index int) (*profile, error) {
 	if f.queueSort == nil {
 		f.queueSort = PrioritySort{}
 	}
+	f.fused = f.kernel()
 	return f, nil
 }
 

@@ -100,28 +100,26 @@ func (c *Cycle) judge(k *rowCache, rows *Rows, whole bool) error {
 		k.forget(rows.first+i, w)
 		rows.words[i] = w & c.table.blocks[rows.first+i].live
 	}
+	fused := kernel{filter: -1, fit: -1, balanced: -1}
+	if whole {
+		fused = c.profile.fused
+	}
 	for i := range c.profile.filters {
-		if f := &c.profile.filters[i]; f.local && !c.skipFilter[i] {
+		if f := &c.profile.filters[i]; f.local && !c.skipFilter[i] && i != fused.filter {
 			if err := c.filterRows(f, rows); err != nil {
 				return err
 			}
 		}
 	}
-	if whole {
-		clear(k.sum)
+	k.clear(rows, whole)
+	if fused.filter >= 0 {
+		c.runKernel(k, rows)
 	}
 	for i, w := range rows.words {
 		k.mask[rows.first+i] |= w
-		if whole {
-			continue
-		}
-		base := (rows.first + i) * blockRows
-		for ; w != 0; w &= w - 1 {
-			k.sum[base+bits.TrailingZeros64(w)] = 0
-		}
 	}
 	for i := range c.profile.scores {
-		if s := &c.profile.scores[i]; s.local && !c.skipScore[i] {
+		if s := &c.profile.scores[i]; s.local && !c.skipScore[i] && i != fused.fit && i != fused.balanced {
 			if err := c.judgeScore(k, s, rows, whole); err != nil {
 				return err
 			}
@@ -133,6 +131,17 @@ func (c *Cycle) judge(k *rowCache, rows *Rows, whole bool) error {
 		}
 	}
 	return nil
+}
+
+// clear sets the sums of rows to 0.
+func (k *rowCache) clear(rows *Rows, whole bool) {
+	if whole {
+		clear(k.sum)
+		return
+	}
+	for row := range rows.All() {
+		k.sum[row] = 0
+	}
 }
 
 // forget takes rows out of a block.
