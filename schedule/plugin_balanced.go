@@ -130,14 +130,18 @@ func (p NodeResourcesBalancedAllocation) rateBlock(c *Cycle, b *block, rows uint
 	}
 }
 
-// balanceOfShares is balanceOfTwo for shares. Kubernetes' formula is one of floating
-// point: where the result is so near to a whole number that its rounding errors
-// decide, it is not sure.
+// balanceOfShares is balanceOfTwo for shares.
 func balanceOfShares(cpu, memory int64) (balance int64, sure bool) {
-	const near = 1 << 14 // 2^-40 of a percent; the errors are below 2^-44
-	d := min(cpu, full) - min(memory, full)
+	return balanceOfDifference(min(cpu, full) - min(memory, full))
+}
+
+// balanceOfDifference returns 100 less half the difference. Kubernetes' formula is
+// one of floating point: where the result is so near to a whole number that its
+// rounding errors decide, it is not sure.
+func balanceOfDifference(d int64) (balance int64, sure bool) {
+	const near = 1 << 14    // 2^-40 of a percent; the errors are below 2^-44
 	d = (d ^ d>>63) - d>>63 // the absolute value
-	v := full - d>>1 + near
+	v := full + near - d>>1
 	return v >> shareBits, v&(1<<shareBits-1) >= 2*near
 }
 

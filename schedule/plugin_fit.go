@@ -155,11 +155,10 @@ func (NodeResourcesFit) FilterRows(c *Cycle, rows *Rows) {
 
 // fitting returns the rows of w with room for a pod of the class.
 func (x *class) fitting(b *block, w uint64) uint64 {
-	alloc, used := b.column(resPods)
-	w = fits(w, alloc, used, 1)
+	w &^= b.crowded
 	for i := range x.requests {
 		r := &x.requests[i]
-		alloc, used = b.column(r.resource)
+		alloc, used := b.column(r.resource)
 		w = fits(w, alloc, used, r.amount)
 	}
 	return w

@@ -100,7 +100,7 @@ func (c *Cycle) judge(k *rowCache, rows *Rows, whole bool) error {
 		k.forget(rows.first+i, w)
 		rows.words[i] = w & c.table.blocks[rows.first+i].live
 	}
-	fused := kernel{filter: -1, fit: -1, balanced: -1}
+	fused := noKernel
 	if whole {
 		fused = c.profile.fused
 	}
@@ -113,7 +113,7 @@ func (c *Cycle) judge(k *rowCache, rows *Rows, whole bool) error {
 	}
 	k.clear(rows, whole)
 	if fused.filter >= 0 {
-		c.runKernel(k, rows)
+		fused.run(c, rows, k.sum)
 	}
 	for i, w := range rows.words {
 		k.mask[rows.first+i] |= w

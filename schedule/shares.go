@@ -82,6 +82,24 @@ func (t *table) renumber() {
 		if n := t.node(row); n != nil {
 			b, i := t.block(row)
 			b.shape[i] = t.shapes.id(shape{n.Allocatable.CPU, n.Allocatable.Memory})
+			b.compareShapes()
+		}
+	}
+}
+
+// mixed marks a block whose nodes are of several shapes.
+const mixed = int32(-1)
+
+// compareShapes finds out whether all nodes of the block are of one shape.
+func (b *block) compareShapes() {
+	b.only = mixed
+	for w := b.live; w != 0; w &= w - 1 {
+		switch id := b.shape[bits.TrailingZeros64(w)&63]; {
+		case b.only == mixed:
+			b.only = id
+		case b.only != id:
+			b.only = mixed
+			return
 		}
 	}
 }
@@ -90,21 +108,26 @@ func (t *table) renumber() {
 func (b *block) rescale(i int) {
 	cpu, cpuUsed := b.column(resCPU)
 	memory, memoryUsed := b.column(resMemory)
+	pods, podsUsed := b.column(resPods)
 	bit := uint64(1) << i
 	b.scaled &^= bit
+	b.defaults &^= bit
+	b.crowded &^= bit
+	if podsUsed[i] >= pods[i] {
+		b.crowded |= bit
+	}
 	if min(cpu[i], memory[i]) <= 0 || max(cpu[i], memory[i]) > maxScaled {
 		return
 	}
 	b.scaled |= bit
-	b.shareUsed[0][i], b.shareUsed[1][i] = percent(cpuUsed[i], cpu[i]), percent(memoryUsed[i], memory[i])
-	b.shareNonzero[0][i], b.shareNonzero[1][i] = b.shareUsed[0][i], b.shareUsed[1][i]
-	if v := b.nonzero[0][i]; v != cpuUsed[i] {
-		b.shareNonzero[0][i] = percent(v, cpu[i])
-	}
-	if v := b.nonzero[1][i]; v != memoryUsed[i] {
-		b.shareNonzero[1][i] = percent(v, memory[i])
-	}
+	c, m := percent(cpuUsed[i], cpu[i]), percent(memoryUsed[i], memory[i])
+	b.shareUsed[0][i], b.shareUsed[1][i] = c, m
 	b.balance[i] = int8(balanceOfTwo(cpuUsed[i], cpu[i], memoryUsed[i], memory[i]))
+	if b.nonzero[0][i] != cpuUsed[i] || b.nonzero[1][i] != memoryUsed[i] {
+		b.defaults |= bit
+		c, m = percent(b.nonzero[0][i], cpu[i]), percent(b.nonzero[1][i], memory[i])
+	}
+	b.shareNonzero[0][i], b.shareNonzero[1][i] = c, m
 }
 
 // wants returns the shares that a class takes of each shape, given those that are
@@ -175,128 +198,118 @@ func (c *Cycle) scoreRated(r rater, rows *Rows, scores []int64) {
 	}
 }
 
-// kernel is what NodeResourcesFit and NodeResourcesBalancedAllocation do to a node,
-// in one go. A pod of a new kind spends most of its cycle here; one loop in place of
-// three halves that.
+// kernel is what NodeResourcesFit and NodeResourcesBalancedAllocation do to nodes, in
+// one go. A pod of a new kind spends most of its cycle here; one loop in place of
+// three, for the usual case, halves that.
 type kernel struct {
 	filter        int // of NodeResourcesFit; -1: there is no kernel
 	fit, balanced int // scores, or -1
 	most          bool
 }
 
+var noKernel = kernel{filter: -1, fit: -1, balanced: -1}
+
 // kernel returns the profile's kernel, if it has these plugins by shares.
 func (f *profile) kernel() kernel {
-	k := kernel{filter: -1, fit: -1, balanced: -1}
+	k := noKernel
 	for i := range f.filters {
 		if p, ok := f.filters[i].FilterPlugin.(NodeResourcesFit); ok && p.byShares() {
 			k.filter, k.most = i, p.Strategy == MostAllocated
 		}
 	}
+	if k.filter < 0 {
+		return k
+	}
 	for i := range f.scores {
-		switch p := f.scores[i].ScorePlugin.(type) {
+		switch f.scores[i].rater.(type) {
 		case NodeResourcesFit:
 			k.fit = i
 		case NodeResourcesBalancedAllocation:
-			if p.byShares() {
-				k.balanced = i
-			}
+			k.balanced = i
 		}
 	}
 	return k
 }
 
-// runKernel filters rows and sets their sums.
-func (c *Cycle) runKernel(k *rowCache, rows *Rows) {
-	p := c.profile.fused
-	if p.balanced >= 0 && c.skipScore[p.balanced] {
-		p.balanced = -1
+// run filters rows and sets their sums.
+func (k kernel) run(c *Cycle, rows *Rows, sums []int32) {
+	if k.balanced >= 0 && c.skipScore[k.balanced] {
+		k.balanced = -1
 	}
-	j := c.job(p)
+	requestsBoth := c.class.t.request(CPU) > 0 && c.class.t.request(Memory) > 0
 	for wi, w := range rows.words {
-		if w == 0 {
-			continue
-		}
 		block := rows.first + wi
 		b := c.table.blocks[block]
-		sum := (*[blockRows]int32)(k.sum[block*blockRows:])
-		if bits.OnesCount64(w) <= sparseRows || w&^b.scaled != 0 {
-			w = c.class.fitting(b, w)
-			for _, i := range [2]int{p.fit, p.balanced} {
-				if i >= 0 {
-					s := &c.profile.scores[i]
-					c.rate(s.rater, block, w, true, int32(s.weight), sum)
-				}
-			}
-			rows.words[wi] = w
+		w &^= b.crowded
+		if w == 0 {
+			rows.words[wi] = 0
 			continue
 		}
-		short, unsure := j.run(b, sum)
-		w &^= short
-		for i := range c.class.requests {
-			if r := &c.class.requests[i]; r.resource > resMemory {
-				alloc, used := b.column(r.resource)
-				w = fits(w, alloc, used, r.amount)
-			}
+		sum := (*[blockRows]int32)(sums[block*blockRows:])
+		if requestsBoth && b.only != mixed && w&(^b.scaled|b.defaults) == 0 && bits.OnesCount64(w) > sparseRows {
+			rows.words[wi] = k.runBlock(c, b, w, sum)
+			continue
 		}
-		if j.balanced != 0 {
-			for m := unsure & w; m != 0; m &= m - 1 {
-				j.correct(c, b, bits.TrailingZeros64(m), sum)
+		w = c.class.fitting(b, w)
+		for _, i := range [2]int{k.fit, k.balanced} {
+			if i >= 0 {
+				s := &c.profile.scores[i]
+				c.rate(s.rater, block, w, true, int32(s.weight), sum)
 			}
 		}
 		rows.words[wi] = w
 	}
 }
 
-// job returns what the kernel does for the pod at hand.
-func (c *Cycle) job(p kernel) job {
-	j := job{wants: c.wants, most: p.most, limit: [2]int64{3 * full, 3 * full}}
-	if p.fit >= 0 {
-		j.fit = int32(c.profile.scores[p.fit].weight)
+// runBlock does it for nodes of one shape.
+func (k kernel) runBlock(c *Cycle, b *block, w uint64, sum *[blockRows]int32) uint64 {
+	want := &c.wants[b.only]
+	var fit, balanced int32
+	if k.fit >= 0 {
+		fit = int32(c.profile.scores[k.fit].weight)
 	}
-	if p.balanced >= 0 {
-		j.balanced = int32(c.profile.scores[p.balanced].weight)
+	if k.balanced >= 0 {
+		balanced = int32(c.profile.scores[k.balanced].weight)
 	}
+	short, unsure := rateShape(b, want, fit, balanced, k.most, sum)
+	w &^= short
 	for i := range c.class.requests {
-		if r := c.class.requests[i].resource; r <= resMemory {
-			j.limit[r] = full + 1
+		if r := &c.class.requests[i]; r.resource > resMemory {
+			alloc, used := b.column(r.resource)
+			w = fits(w, alloc, used, r.amount)
 		}
 	}
-	return j
+	if k.balanced < 0 {
+		return w
+	}
+	for m := unsure & w; m != 0; m &= m - 1 {
+		i := bits.TrailingZeros64(m)
+		guess, _ := balanceOfShares(b.shareUsed[0][i]+want.used[0], b.shareUsed[1][i]+want.used[1])
+		exact := NodeResourcesBalancedAllocation{}.with(c, b, i)
+		without := int64(b.balance[i])
+		sum[i] += balanced * int32(improvement(exact, without)-improvement(guess, without))
+	}
+	return w
 }
 
-// job is what a kernel does for one pod.
-type job struct {
-	wants         []shares
-	limit         [2]int64 // of the shares of CPU and memory; none if the pod requests nothing
-	fit, balanced int32    // weights
-	most          bool
-}
-
-// run sets the sums of the rows of a block. The rows in short have too little left;
-// their sums mean nothing. For those in unsure see balanceOfShares.
-func (j *job) run(b *block, sum *[blockRows]int32) (short, unsure uint64) {
-	pods, podsUsed := b.column(resPods)
-	cpu, memory := &b.shareUsed[0], &b.shareUsed[1]
-	cpuRated, memoryRated := &b.shareNonzero[0], &b.shareNonzero[1]
+// rateShape sets the sums of all rows of a block, for a pod that requests both CPU
+// and memory. Those of the rows in short, which have too little left, mean nothing.
+// For the rows in unsure see balanceOfShares.
+func rateShape(b *block, want *shares, fit, balanced int32, most bool, sum *[blockRows]int32) (short, unsure uint64) {
+	cpu, memory, without := &b.shareUsed[0], &b.shareUsed[1], &b.balance
+	// What is left of each is at least 1 if the pod fits, and far below 0 if not.
+	allCPU, allMemory := full+2-want.used[0], full+2-want.used[1]
 	for i := range blockRows {
-		want := &j.wants[b.shape[i]]
-		c, m := cpu[i]+want.used[0], memory[i]+want.used[1]
-		short |= uint64((j.limit[0]-c)|(j.limit[1]-m)|(pods[i]-podsUsed[i]-1)) >> 63 << i
-		with, sure := balanceOfShares(c, m)
+		c, m := allCPU-cpu[i], allMemory-memory[i]
+		short |= uint64(c|m) >> 63 << i
+		with, sure := balanceOfDifference(c - m)
 		if !sure {
 			unsure |= 1 << i
 		}
-		sum[i] = j.fit*left(cpuRated[i]+want.nonzero[0], memoryRated[i]+want.nonzero[1], j.most) +
-			j.balanced*int32(improvement(with, int64(b.balance[i])))
+		if most {
+			c, m = full+2-c, full+2-m
+		}
+		sum[i] = fit*int32((c>>shareBits+m>>shareBits)>>1) + balanced*int32(improvement(with, int64(without[i])))
 	}
 	return short, unsure
-}
-
-// correct replaces the balance of a row that was not sure.
-func (j *job) correct(c *Cycle, b *block, i int, sum *[blockRows]int32) {
-	want := &j.wants[b.shape[i]]
-	with, _ := balanceOfShares(b.shareUsed[0][i]+want.used[0], b.shareUsed[1][i]+want.used[1])
-	exact := NodeResourcesBalancedAllocation{}.with(c, b, i)
-	without := int64(b.balance[i])
-	sum[i] += j.balanced * int32(improvement(exact, without)-improvement(with, without))
 }

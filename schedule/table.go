@@ -41,8 +41,11 @@ type block struct {
 	nonzero [2][blockRows]int64 // CPU and memory as scores count them; see defaultCPU
 	taints  [blockRows]int32    // taint set
 
+	crowded      uint64              // rows that have all the pods they may have
 	scaled       uint64              // rows that have what follows; see rescale
+	defaults     uint64              // … where shareNonzero differs from shareUsed
 	shape        [blockRows]int32    // size of the node
+	only         int32               // the size of all nodes of the block, or mixed
 	shareUsed    [2][blockRows]int64 // of CPU and memory
 	shareNonzero [2][blockRows]int64
 	balance      [blockRows]int8 // of the shares used; see balanceOfTwo
@@ -201,6 +204,7 @@ func (t *table) setNode(row int32, n *Node) {
 		t.setAllocatable(b, i, n)
 	}
 	b.rescale(i)
+	b.compareShapes()
 	if len(t.shapes.list) > 1024+2*t.rows {
 		t.renumber()
 	}
