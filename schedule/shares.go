@@ -112,6 +112,7 @@ func (b *block) rescale(i int) {
 	bit := uint64(1) << i
 	b.scaled &^= bit
 	b.defaults &^= bit
+	b.empty &^= bit
 	b.crowded &^= bit
 	if podsUsed[i] >= pods[i] {
 		b.crowded |= bit
@@ -128,6 +129,9 @@ func (b *block) rescale(i int) {
 		c, m = percent(b.nonzero[0][i], cpu[i]), percent(b.nonzero[1][i], memory[i])
 	}
 	b.shareNonzero[0][i], b.shareNonzero[1][i] = c, m
+	if c == 0 && m == 0 {
+		b.empty |= bit
+	}
 }
 
 // wants returns the shares that a class takes of each shape, given those that are
@@ -271,37 +275,54 @@ func (k kernel) runBlock(c *Cycle, b *block, w uint64, sum *[blockRows]int32) ui
 	if k.balanced >= 0 {
 		balanced = int32(c.profile.scores[k.balanced].weight)
 	}
-	short, unsure := rateShape(b, want, fit, balanced, k.most, sum)
+	rows := w
+	alike := w & b.empty // empty nodes of one shape: one stands for all
+	if alike != 0 {
+		rows = w&^alike | alike&-alike
+	}
+	short, unsure := rateShape(b, rows, want, fit, balanced, k.most, sum)
+	if balanced != 0 {
+		for m := unsure &^ short; m != 0; m &= m - 1 {
+			i := bits.TrailingZeros64(m)
+			guess, _ := balanceOfShares(b.shareUsed[0][i]+want.used[0], b.shareUsed[1][i]+want.used[1])
+			exact := NodeResourcesBalancedAllocation{}.with(c, b, i)
+			without := int64(b.balance[i])
+			sum[i] += balanced * int32(improvement(exact, without)-improvement(guess, without))
+		}
+	}
+	if alike&short != 0 {
+		short |= alike
+	}
 	w &^= short
+	if alike &= w; alike != 0 {
+		v := sum[bits.TrailingZeros64(alike)]
+		for ; alike != 0; alike &= alike - 1 {
+			sum[bits.TrailingZeros64(alike)&63] = v
+		}
+	}
 	for i := range c.class.requests {
 		if r := &c.class.requests[i]; r.resource > resMemory {
 			alloc, used := b.column(r.resource)
 			w = fits(w, alloc, used, r.amount)
 		}
 	}
-	if k.balanced < 0 {
-		return w
-	}
-	for m := unsure & w; m != 0; m &= m - 1 {
-		i := bits.TrailingZeros64(m)
-		guess, _ := balanceOfShares(b.shareUsed[0][i]+want.used[0], b.shareUsed[1][i]+want.used[1])
-		exact := NodeResourcesBalancedAllocation{}.with(c, b, i)
-		without := int64(b.balance[i])
-		sum[i] += balanced * int32(improvement(exact, without)-improvement(guess, without))
-	}
 	return w
 }
 
-// rateShape sets the sums of all rows of a block, for a pod that requests both CPU
+// rateShape sets the sums of some rows of a block, for a pod that requests both CPU
 // and memory. Those of the rows in short, which have too little left, mean nothing.
-// For the rows in unsure see balanceOfShares.
-func rateShape(b *block, want *shares, fit, balanced int32, most bool, sum *[blockRows]int32) (short, unsure uint64) {
-	cpu, memory, without := &b.shareUsed[0], &b.shareUsed[1], &b.balance
+// For the rows in unsure see balanceOfDifference.
+func rateShape(b *block, rows uint64, want *shares, fit, balanced int32, most bool, sum *[blockRows]int32) (short, unsure uint64) {
+	g := b.gauges
 	// What is left of each is at least 1 if the pod fits, and far below 0 if not.
 	allCPU, allMemory := full+2-want.used[0], full+2-want.used[1]
-	for i := range blockRows {
-		c, m := allCPU-cpu[i], allMemory-memory[i]
-		short |= uint64(c|m) >> 63 << i
+	for ; rows != 0; rows &= rows - 1 {
+		i := bits.TrailingZeros64(rows) & 63
+		c, m := allCPU-g.shareUsed[0][i], allMemory-g.shareUsed[1][i]
+		if c|m < 0 {
+			short |= 1 << i
+			continue
+		}
 		with, sure := balanceOfDifference(c - m)
 		if !sure {
 			unsure |= 1 << i
@@ -309,7 +330,7 @@ func rateShape(b *block, want *shares, fit, balanced int32, most bool, sum *[blo
 		if most {
 			c, m = full+2-c, full+2-m
 		}
-		sum[i] = fit*int32((c>>shareBits+m>>shareBits)>>1) + balanced*int32(improvement(with, int64(without[i])))
+		sum[i] = fit*int32((c>>shareBits+m>>shareBits)>>1) + balanced*int32(improvement(with, int64(g.balance[i])))
 	}
 	return short, unsure
 }
