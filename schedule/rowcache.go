@@ -113,7 +113,7 @@ func (c *Cycle) judge(k *rowCache, rows *Rows, whole bool) error {
 	}
 	k.clear(rows, whole)
 	if fused.filter >= 0 {
-		fused.run(c, rows, k.sum)
+		fused.run(c, rows, k)
 	}
 	for i, w := range rows.words {
 		k.mask[rows.first+i] |= w
@@ -126,11 +126,16 @@ func (c *Cycle) judge(k *rowCache, rows *Rows, whole bool) error {
 		}
 	}
 	for i, w := range touched {
-		if w != 0 {
+		if settled := whole && k.tied[rows.first+i] != 0; w != 0 && !settled {
 			k.settle(rows.first+i, rows.words[i])
 		}
 	}
 	return nil
+}
+
+// sums returns the sums of a block.
+func (k *rowCache) sums(block int) *[blockRows]int32 {
+	return (*[blockRows]int32)(k.sum[block*blockRows:])
 }
 
 // clear sets the sums of rows to 0.
@@ -175,7 +180,7 @@ func (c *Cycle) judgeScore(k *rowCache, s *scoreSlot, rows *Rows, whole bool) er
 		for i, w := range rows.words {
 			if w != 0 {
 				block := rows.first + i
-				c.rate(s.rater, block, w, whole, int32(s.weight), (*[blockRows]int32)(k.sum[block*blockRows:]))
+				c.rate(s.rater, block, w, whole, int32(s.weight), k.sums(block))
 			}
 		}
 		return nil

@@ -235,12 +235,13 @@ func (f *profile) kernel() kernel {
 	return k
 }
 
-// run filters rows and sets their sums.
-func (k kernel) run(c *Cycle, rows *Rows, sums []int32) {
+// run filters rows, all of the table's, and sets their sums.
+func (k kernel) run(c *Cycle, rows *Rows, cache *rowCache) {
 	if k.balanced >= 0 && c.skipScore[k.balanced] {
 		k.balanced = -1
 	}
 	requestsBoth := c.class.t.request(CPU) > 0 && c.class.t.request(Memory) > 0
+	only := k.only(c)
 	for wi, w := range rows.words {
 		block := rows.first + wi
 		b := c.table.blocks[block]
@@ -249,71 +250,102 @@ func (k kernel) run(c *Cycle, rows *Rows, sums []int32) {
 			rows.words[wi] = 0
 			continue
 		}
-		sum := (*[blockRows]int32)(sums[block*blockRows:])
 		if requestsBoth && b.only != mixed && w&(^b.scaled|b.defaults) == 0 && bits.OnesCount64(w) > sparseRows {
-			rows.words[wi] = k.runBlock(c, b, w, sum)
+			rows.words[wi] = k.runBlock(c, block, w, cache, only)
 			continue
 		}
 		w = c.class.fitting(b, w)
 		for _, i := range [2]int{k.fit, k.balanced} {
 			if i >= 0 {
 				s := &c.profile.scores[i]
-				c.rate(s.rater, block, w, true, int32(s.weight), sum)
+				c.rate(s.rater, block, w, true, int32(s.weight), cache.sums(block))
 			}
 		}
 		rows.words[wi] = w
 	}
 }
 
-// runBlock does it for nodes of one shape.
-func (k kernel) runBlock(c *Cycle, b *block, w uint64, sum *[blockRows]int32) uint64 {
-	want := &c.wants[b.only]
-	var fit, balanced int32
+// only reports whether no other score goes into the sums.
+func (k kernel) only(c *Cycle) bool {
+	for i := range c.profile.scores {
+		if c.profile.scores[i].plain() && i != k.fit && i != k.balanced && !c.skipScore[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// runBlock does it for nodes of one shape. Empty ones are alike: one stands for all.
+// If settle is true it also finds the top of the block.
+func (k kernel) runBlock(c *Cycle, block int, w uint64, cache *rowCache, settle bool) uint64 {
+	b, sum := c.table.blocks[block], cache.sums(block)
+	r := shapeRating{block: b, want: &c.wants[b.only], most: k.most}
 	if k.fit >= 0 {
-		fit = int32(c.profile.scores[k.fit].weight)
+		r.fit = int32(c.profile.scores[k.fit].weight)
 	}
 	if k.balanced >= 0 {
-		balanced = int32(c.profile.scores[k.balanced].weight)
+		r.balanced = int32(c.profile.scores[k.balanced].weight)
 	}
-	rows := w
-	alike := w & b.empty // empty nodes of one shape: one stands for all
+	alike := w & b.empty
+	others := w &^ alike
 	if alike != 0 {
-		rows = w&^alike | alike&-alike
-	}
-	short, unsure := rateShape(b, rows, want, fit, balanced, k.most, sum)
-	if balanced != 0 {
-		for m := unsure &^ short; m != 0; m &= m - 1 {
-			i := bits.TrailingZeros64(m)
-			guess, _ := balanceOfShares(b.shareUsed[0][i]+want.used[0], b.shareUsed[1][i]+want.used[1])
-			exact := NodeResourcesBalancedAllocation{}.with(c, b, i)
-			without := int64(b.balance[i])
-			sum[i] += balanced * int32(improvement(exact, without)-improvement(guess, without))
+		one := alike & -alike
+		if r.run(c, one, sum) != 0 {
+			alike = 0
+		} else {
+			v := sum[bits.TrailingZeros64(one)]
+			for i := range sum {
+				sum[i] = v
+			}
 		}
 	}
-	if alike&short != 0 {
-		short |= alike
-	}
-	w &^= short
-	if alike &= w; alike != 0 {
-		v := sum[bits.TrailingZeros64(alike)]
-		for ; alike != 0; alike &= alike - 1 {
-			sum[bits.TrailingZeros64(alike)&63] = v
-		}
-	}
+	others &^= r.run(c, others, sum)
+	w = alike | others
 	for i := range c.class.requests {
 		if r := &c.class.requests[i]; r.resource > resMemory {
 			alloc, used := b.column(r.resource)
 			w = fits(w, alloc, used, r.amount)
 		}
 	}
+	if settle {
+		alike &= w
+		top, tied := blockTop(cache.sum, block, w&^alike|alike&-alike)
+		if tied&alike != 0 {
+			tied |= alike
+		}
+		cache.top[block], cache.tied[block] = top, tied
+	}
 	return w
+}
+
+// shapeRating is for nodes of one shape, and a pod that requests both CPU and memory.
+type shapeRating struct {
+	*block
+	want          *shares
+	fit, balanced int32 // weights
+	most          bool
+}
+
+// run sets the sums of some rows, and returns those that have too little left.
+func (r *shapeRating) run(c *Cycle, rows uint64, sum *[blockRows]int32) (short uint64) {
+	short, unsure := rateShape(r.gauges, rows, r.want, r.fit, r.balanced, r.most, sum)
+	if r.balanced == 0 {
+		return short
+	}
+	for m := unsure; m != 0; m &= m - 1 {
+		i := bits.TrailingZeros64(m)
+		guess, _ := balanceOfShares(r.shareUsed[0][i]+r.want.used[0], r.shareUsed[1][i]+r.want.used[1])
+		exact := NodeResourcesBalancedAllocation{}.with(c, r.block, i)
+		without := int64(r.balance[i])
+		sum[i] += r.balanced * int32(improvement(exact, without)-improvement(guess, without))
+	}
+	return short
 }
 
 // rateShape sets the sums of some rows of a block, for a pod that requests both CPU
 // and memory. Those of the rows in short, which have too little left, mean nothing.
 // For the rows in unsure see balanceOfDifference.
-func rateShape(b *block, rows uint64, want *shares, fit, balanced int32, most bool, sum *[blockRows]int32) (short, unsure uint64) {
-	g := b.gauges
+func rateShape(g *gauges, rows uint64, want *shares, fit, balanced int32, most bool, sum *[blockRows]int32) (short, unsure uint64) {
 	// What is left of each is at least 1 if the pod fits, and far below 0 if not.
 	allCPU, allMemory := full+2-want.used[0], full+2-want.used[1]
 	for ; rows != 0; rows &= rows - 1 {
