@@ -2,7 +2,10 @@
 
 package schedule
 
-import "math"
+import (
+	"math"
+	"math/bits"
+)
 
 // counter counts pods by topology domain, and is kept up to date as pods come
 // and go, so that no cycle has to look at the pods of all nodes. There are two
@@ -18,11 +21,12 @@ type counter struct {
 	eligible *eligibility  // rows that count; nil means all
 	refs     int           // classes that read it, or carry it
 
-	n     pages   // by domain
+	n     tallies // by domain
 	nodes []int32 // by domain: eligible nodes; kept only if eligible is not nil
 	total int64
 
-	present []uint64 // rows whose domain has a pod; kept for required terms
+	required bool     // by a term of a filter
+	present  []uint64 // rows whose domain has a pod; kept for filters, while there are many such domains
 
 	domains  int   // with an eligible node
 	min      int64 // least count among these
@@ -40,31 +44,75 @@ const (
 	carryAvoid                       // pods with this preferred anti-affinity term
 )
 
-// pages is an array by domain of which only the pages that were written to
-// exist: ten thousand counters over five thousand hosts would not fit otherwise.
-type pages []*page
+// tallies is an array by domain of which only what was written to exists: ten
+// thousand counters over five thousand hosts would not fit otherwise. Most of them
+// have a pod in a few domains only; these need no memory of their own.
+type tallies struct {
+	few   [4]domainTally // of the used first ones; until pages are needed
+	used  int
+	pages []*page
+}
+
+type domainTally struct{ domain, n int32 }
 
 type page struct {
 	n       [64]int32
 	nonzero uint64
 }
 
-func (p pages) get(d int32) int64 {
-	if i := int(d >> 6); i < len(p) && p[i] != nil {
-		return int64(p[i].n[d&63])
+func (p *tallies) get(d int32) int64 {
+	if p.pages == nil {
+		for i := range p.few[:p.used] {
+			if p.few[i].domain == d {
+				return int64(p.few[i].n)
+			}
+		}
+		return 0
+	}
+	if i := int(d >> 6); i < len(p.pages) && p.pages[i] != nil {
+		return int64(p.pages[i].n[d&63])
 	}
 	return 0
 }
 
-func (p *pages) add(d, delta int32) int64 {
-	i := int(d >> 6)
-	for len(*p) <= i {
-		*p = append(*p, nil)
+// add changes the count of a domain and returns it. There are that many domains.
+func (p *tallies) add(d, delta int32, domains int) int64 {
+	if p.pages != nil {
+		return p.addPage(d, delta, domains)
 	}
-	if (*p)[i] == nil {
-		(*p)[i] = new(page)
+	for i := range p.few[:p.used] {
+		f := &p.few[i]
+		if f.domain != d {
+			continue
+		}
+		f.n += delta
+		n := f.n
+		if n == 0 {
+			p.used--
+			*f = p.few[p.used]
+		}
+		return int64(n)
 	}
-	g := (*p)[i]
+	if p.used < len(p.few) {
+		p.few[p.used] = domainTally{d, delta}
+		p.used++
+		return int64(delta)
+	}
+	for _, f := range p.few {
+		p.addPage(f.domain, f.n, domains)
+	}
+	return p.addPage(d, delta, domains)
+}
+
+func (p *tallies) addPage(d, delta int32, domains int) int64 {
+	if n := max(domains, int(d)+1)/64 + 1; len(p.pages) < n {
+		p.pages = append(p.pages, make([]*page, n-len(p.pages))...)
+	}
+	g := p.pages[d>>6]
+	if g == nil {
+		g = new(page)
+		p.pages[d>>6] = g
+	}
 	g.n[d&63] += delta
 	if g.n[d&63] != 0 {
 		g.nonzero |= 1 << (d & 63)
@@ -72,6 +120,29 @@ func (p *pages) add(d, delta int32) int64 {
 		g.nonzero &^= 1 << (d & 63)
 	}
 	return int64(g.n[d&63])
+}
+
+// all yields the domains with a count.
+func (p *tallies) all(yield func(d, n int32) bool) {
+	if p.pages == nil {
+		for _, f := range p.few[:p.used] {
+			if !yield(f.domain, f.n) {
+				return
+			}
+		}
+		return
+	}
+	for i, g := range p.pages {
+		if g == nil {
+			continue
+		}
+		for w := g.nonzero; w != 0; w &= w - 1 {
+			j := bits.TrailingZeros64(w)
+			if !yield(int32(i*64+j), g.n[j]) {
+				return
+			}
+		}
+	}
 }
 
 // counts reports whether pods on the row count, and in which domain.
@@ -89,10 +160,10 @@ func (k *counter) add(t *table, row int32, delta int32) {
 	if !ok {
 		return
 	}
-	n := k.n.add(d, delta)
+	n := k.n.add(d, delta, len(k.column.values))
 	k.total += int64(delta)
-	if k.present != nil && (n == 0 || n == 1 && delta > 0) {
-		k.mark(t, d, n > 0)
+	if k.needsPresent(t) && (n == 0 || n == 1 && delta > 0) {
+		k.mark(d, n > 0)
 	}
 	k.moveMin(n-int64(delta), n)
 }
@@ -112,8 +183,40 @@ func (k *counter) moveMin(from, to int64) {
 	}
 }
 
+// needsPresent reports whether present is to be kept, and begins it when there come
+// to be more than a few domains.
+func (k *counter) needsPresent(t *table) bool {
+	if !k.required || k.n.pages == nil {
+		return false
+	}
+	if k.present == nil {
+		k.present = make([]uint64, len(t.blocks))
+		for d := range k.n.all {
+			k.mark(d, true)
+		}
+	}
+	return true
+}
+
+// near returns the rows whose domain has a pod, in scratch if need be.
+func (k *counter) near(scratch []uint64) []uint64 {
+	if k.present != nil {
+		return k.present
+	}
+	clear(scratch)
+	for d, n := range k.n.all {
+		if n <= 0 {
+			continue
+		}
+		for _, row := range k.column.members[d] {
+			scratch[row/blockRows] |= 1 << (row % blockRows)
+		}
+	}
+	return scratch
+}
+
 // mark notes whether the rows of a domain have a pod among them.
-func (k *counter) mark(t *table, d int32, present bool) {
+func (k *counter) mark(d int32, present bool) {
 	for _, row := range k.column.members[d] {
 		k.setPresent(row, present)
 	}
@@ -155,10 +258,10 @@ func (k *counter) visit(t *table, row, pods, sign int32) {
 	}
 	if pods > 0 {
 		was := k.n.get(d)
-		n := k.n.add(d, sign*pods)
+		n := k.n.add(d, sign*pods, len(k.column.values))
 		k.total += int64(sign * pods)
-		if k.present != nil && (was > 0) != (n > 0) {
-			k.mark(t, d, n > 0)
+		if k.needsPresent(t) && (was > 0) != (n > 0) {
+			k.mark(d, n > 0)
 		}
 		if k.present != nil && sign < 0 {
 			k.setPresent(row, false)

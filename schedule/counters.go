@@ -131,10 +131,7 @@ func (r *counters) counterFor(c *Cluster, x *class, kind counterKind, key string
 	}
 	k, ok := r.byKey[text]
 	if !ok {
-		k = &counter{kind: kind, column: c.table.column(key), all: all, eligible: e, text: text, weight: weight}
-		if present {
-			k.present = make([]uint64, len(c.table.blocks))
-		}
+		k = &counter{required: present, kind: kind, column: c.table.column(key), all: all, eligible: e, text: text, weight: weight}
 		r.byKey[text] = k
 		r.index(c, k)
 		c.count(k)
