@@ -21,8 +21,9 @@ type class struct {
 
 	placed int // pods of the class that are on nodes
 
-	owns []*counter // that exist for this class's terms
-	feed []*counter // that a placed pod of the class counts in
+	owns []*counter  // that exist for this class's terms
+	feed []*counter  // that a placed pod of the class counts in
+	room [4]*counter // for the first two of each
 
 	affinityTo     []*counter // one per required affinity term
 	selfAffine     bool       // the pod meets its own required affinity
@@ -40,7 +41,6 @@ type class struct {
 type request struct {
 	resource int
 	amount   int64
-	name     string
 	status   *Status // when a node has too little left
 }
 
@@ -86,11 +86,16 @@ func (c *class) taint(t *table, set int32) *taintVerdict {
 // newClass resolves a template and links it with the counters of others.
 func (c *Cluster) newClass(t *template) *class {
 	x := &class{t: t, affinity: c.table.nodeMatcher(t)}
+	x.owns, x.feed = x.room[0:0:2], x.room[2:2:4]
 	for _, p := range t.preferred {
 		x.preferred = append(x.preferred, weightedTests{p.weight, c.table.termTests(&p.term)})
 	}
+	if len(t.requests) > 0 {
+		x.requests = make([]request, 0, len(t.requests))
+	}
 	for _, r := range t.requests {
-		x.requests = append(x.requests, request{c.table.resources.id(r.name), r.amount, r.name, Reject("Insufficient " + r.name)})
+		id := c.table.resources.id(r.name)
+		x.requests = append(x.requests, request{id, r.amount, c.table.insufficient(id, r.name)})
 	}
 	for _, image := range t.images {
 		x.images = append(x.images, c.table.image(image))

@@ -13,7 +13,6 @@ import (
 // selector. The other, a carrier, counts the pods that have a term, for the
 // pods that the term chooses: anti-affinity is symmetric, and so are preferences.
 type counter struct {
-	text     string // tells counters apart
 	kind     counterKind
 	weight   int64 // of the term carried
 	column   *column
@@ -22,16 +21,15 @@ type counter struct {
 	refs     int           // classes that read it, or carry it
 
 	n     tallies // by domain
-	nodes []int32 // by domain: eligible nodes; kept only if eligible is not nil
 	total int64
 
 	required bool     // by a term of a filter
 	present  []uint64 // rows whose domain has a pod; kept for filters, while there are many such domains
 
-	domains  int   // with an eligible node
-	min      int64 // least count among these
+	min      int64 // least count of a domain with an eligible node
 	atMin    int   // how many have it
 	minKnown bool
+	minAsOf  uint64 // the version of the eligible nodes
 }
 
 type counterKind uint8
@@ -233,7 +231,7 @@ func (k *counter) setPresent(row int32, present bool) {
 	}
 }
 
-// visit counts a node with its pods (sign 1) or forgets it (-1). What the node is
+// visit counts the pods of a node (sign 1) or forgets them (-1). What the node is
 // must not change between the two.
 func (k *counter) visit(t *table, row, pods, sign int32) {
 	if k.present != nil {
@@ -243,18 +241,6 @@ func (k *counter) visit(t *table, row, pods, sign int32) {
 	d, ok := k.counts(t, row)
 	if !ok {
 		return
-	}
-	if k.eligible != nil {
-		for len(k.nodes) <= int(d) {
-			k.nodes = append(k.nodes, 0)
-		}
-		k.nodes[d] += sign
-		if sign > 0 && k.nodes[d] == 1 {
-			k.domains++
-		} else if sign < 0 && k.nodes[d] == 0 {
-			k.domains--
-		}
-		k.minKnown = false
 	}
 	if pods > 0 {
 		was := k.n.get(d)
@@ -272,9 +258,9 @@ func (k *counter) visit(t *table, row, pods, sign int32) {
 
 // least returns the smallest count of any domain with an eligible node.
 func (k *counter) least() int64 {
-	if !k.minKnown {
-		k.min, k.atMin, k.minKnown = math.MaxInt64, 0, true
-		for d, nodes := range k.nodes {
+	if !k.minKnown || k.minAsOf != k.eligible.version {
+		k.min, k.atMin, k.minKnown, k.minAsOf = math.MaxInt64, 0, true, k.eligible.version
+		for d, nodes := range k.eligible.nodes {
 			if nodes == 0 {
 				continue
 			}
@@ -293,12 +279,38 @@ func (k *counter) least() int64 {
 }
 
 // eligibility says which rows count for a spread constraint: the nodes with all
-// its topology keys that the inclusion policies let in (KEP-3094).
+// its topology keys that the inclusion policies let in (KEP-3094). It counts them by
+// domain, once for all constraints that agree in this.
 type eligibility struct {
+	topology    *column
 	columns     []*column
 	affinity    *nodeMatcher // nil: any node
 	tolerations []Toleration
 	honorTaints bool
+
+	text    string
+	refs    int     // counters that use it
+	nodes   []int32 // by domain
+	domains int     // with a node
+	version uint64  // counts the changes to nodes
+}
+
+// visit counts a node (sign 1) or forgets it (-1).
+func (e *eligibility) visit(t *table, row, sign int32) {
+	d := e.topology.of(row)
+	if d == absent || !e.match(t, row) {
+		return
+	}
+	for len(e.nodes) <= int(d) {
+		e.nodes = append(e.nodes, 0)
+	}
+	e.nodes[d] += sign
+	if sign > 0 && e.nodes[d] == 1 {
+		e.domains++
+	} else if sign < 0 && e.nodes[d] == 0 {
+		e.domains--
+	}
+	e.version++
 }
 
 func (e *eligibility) match(t *table, row int32) bool {

@@ -82,6 +82,7 @@ type table struct {
 	resources resourceIndex
 	taintSets taintSets
 	shapes    shapes
+	short     []*Status               // by resource: that a node has too little of it
 	columns   map[string]*column      // by label key; made on first use
 	images    map[string]*imageColumn // by normal name; made on first use
 	log       changeLog
@@ -340,6 +341,17 @@ func (x *resourceIndex) id(name string) int {
 	id := firstExtended + len(x.extended)
 	x.extended[name] = id
 	return id
+}
+
+// insufficient returns the status for a resource that a node has too little of.
+func (t *table) insufficient(id int, name string) *Status {
+	for len(t.short) <= id {
+		t.short = append(t.short, nil)
+	}
+	if t.short[id] == nil {
+		t.short[id] = Reject("Insufficient " + name)
+	}
+	return t.short[id]
 }
 
 // changeLog lists the rows that changed, so that a [class] can bring its
