@@ -5,8 +5,7 @@ package schedule
 import "fmt"
 
 // class is a template made ready for one cluster: names are resolved to
-// columns, counters and numbers, so that a cycle only does arithmetic. It also
-// keeps the verdicts of the last cycle (see rowCache).
+// columns, counters and numbers, so that a cycle only does arithmetic.
 type class struct {
 	t *template
 
@@ -34,8 +33,8 @@ type class struct {
 	hardSpread     []spread
 	softSpread     []spread
 
-	seen   int         // cycles so far, to tell a one-off from a stream of equals
-	caches []*rowCache // by profile
+	local *localCaches // shared by the classes that node-local plugins can't tell apart
+	own   localCaches  // used by the first of them
 }
 
 type request struct {
@@ -100,6 +99,7 @@ func (c *Cluster) newClass(t *template) *class {
 	for _, image := range t.images {
 		x.images = append(x.images, c.table.image(image))
 	}
+	c.joinCaches(x)
 	c.counters.link(c, x)
 	return x
 }

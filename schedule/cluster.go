@@ -36,6 +36,7 @@ type Cluster struct {
 	index     map[*template][]int32 // see byTemplate
 	indexed   uint64
 
+	locals map[string]*localCaches
 	caches []cacheSlot
 	clock  uint64
 	sweep  int // number of templates at which to look for unused ones
@@ -81,6 +82,7 @@ func NewCluster(seed uint64, profiles ...Profile) (*Cluster, error) {
 func (c *Cluster) init() {
 	c.templates = map[string]*template{}
 	c.classes = map[*template]*class{}
+	c.locals = map[string]*localCaches{}
 	c.counters = newCounters()
 	c.sweep = 1024
 	c.rand = rand.New(rand.NewPCG(c.seed, 0))
@@ -398,7 +400,7 @@ func (c *Cluster) recount() {
 	}
 	c.classes = map[*template]*class{}
 	c.counters = newCounters()
-	c.caches = nil
+	c.locals, c.caches = map[string]*localCaches{}, nil
 	c.partial, c.derived = true, false
 	c.derive()
 	for t, n := range placed {
@@ -427,13 +429,13 @@ func (c *Cluster) template(pod *Pod) (*template, error) {
 	if pod.Name == "" {
 		return nil, fmt.Errorf("%w: a pod in namespace %q has no name", ErrInvalid, pod.Namespace)
 	}
-	key := c.key.pod(pod)
+	key, local := c.key.pod(pod)
 	if p, err := c.profile(pod); err == nil && len(p.local) > 0 {
 		c.key.str(p.name)
 		for _, q := range p.local {
 			c.key.str(q.LocalKey(pod))
 		}
-		key = c.key.buf
+		key, local = c.key.buf, len(c.key.buf) // others may look at anything
 	}
 	if t, ok := c.templates[string(key)]; ok {
 		return t, nil
@@ -445,6 +447,7 @@ func (c *Cluster) template(pod *Pod) (*template, error) {
 	if len(c.templates) >= c.sweep {
 		c.forgetUnused()
 	}
+	t.local = t.key[:local]
 	t.home = c
 	c.templates[t.key] = t
 	return t, nil
@@ -475,7 +478,7 @@ func (c *Cluster) forgetUnused() {
 		delete(c.templates, key)
 		if x, ok := c.classes[t]; ok {
 			dead[x] = true
-			c.dropCache(x)
+			c.leaveCaches(x)
 			delete(c.classes, t)
 		}
 	}

@@ -6,7 +6,7 @@ package schedule
 // again, as for a pod of a new kind.
 func (c *Cluster) ForgetClass(pod *Pod) {
 	if t, err := c.template(pod); err == nil && c.classes[t] != nil {
-		c.dropCache(c.classes[t])
-		c.classes[t].seen = 0
+		c.dropCaches(c.classes[t].local)
+		c.classes[t].local.seen = 0
 	}
 }

@@ -14,6 +14,7 @@ import (
 // cluster and never changes, so forks share it.
 type template struct {
 	key         string
+	local       string // the part of the key that node-local plugins go by
 	namespace   string
 	labels      map[string]string
 	terminating bool

@@ -104,22 +104,14 @@ func (w *keyWriter) podTerm(t *PodAffinityTerm) {
 	w.strs(t.MismatchLabelKeys)
 }
 
-// pod writes everything that a template is made from.
-func (w *keyWriter) pod(p *Pod) []byte {
+// pod writes everything that a template is made from. First comes all that decides
+// by node, that is what the node-local plugins look at; local is its length.
+func (w *keyWriter) pod(p *Pod) (key []byte, local int) {
 	w.buf = w.buf[:0]
-	w.str(p.Namespace)
-	w.labels(p.Labels)
-	w.flag(p.Terminating)
 	w.resources(&p.Requests)
 	w.tolerations(p.Tolerations)
 	w.labels(p.NodeSelector)
 	w.nodeAffinity(&p.NodeAffinity)
-	w.podAffinity(&p.PodAffinity)
-	w.podAffinity(&p.PodAntiAffinity)
-	w.num(int64(len(p.SpreadConstraint)))
-	for i := range p.SpreadConstraint {
-		w.spread(&p.SpreadConstraint[i])
-	}
 	w.num(int64(len(p.HostPorts)))
 	for i := range p.HostPorts {
 		w.str(p.HostPorts[i].IP)
@@ -127,8 +119,18 @@ func (w *keyWriter) pod(p *Pod) []byte {
 		w.num(int64(p.HostPorts[i].Port))
 	}
 	w.strs(p.Images)
+	local = len(w.buf)
+	w.str(p.Namespace)
+	w.labels(p.Labels)
+	w.flag(p.Terminating)
+	w.podAffinity(&p.PodAffinity)
+	w.podAffinity(&p.PodAntiAffinity)
+	w.num(int64(len(p.SpreadConstraint)))
+	for i := range p.SpreadConstraint {
+		w.spread(&p.SpreadConstraint[i])
+	}
 	w.strs(p.Claims)
-	return w.buf
+	return w.buf, local
 }
 
 func (w *keyWriter) tolerations(list []Toleration) {
