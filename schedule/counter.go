@@ -202,8 +202,15 @@ func (k *counter) near(scratch []uint64) []uint64 {
 		return k.present
 	}
 	clear(scratch)
+	sets := k.column.rowSets()
 	for d, n := range k.n.all {
 		if n <= 0 {
+			continue
+		}
+		if sets != nil {
+			for i, w := range sets[d] {
+				scratch[i] |= w
+			}
 			continue
 		}
 		for _, row := range k.column.members[d] {

@@ -94,11 +94,7 @@ func (InterPodAffinity) FilterRows(c *Cycle, rows *Rows) {
 	scratch := c.allowed
 	if len(x.affinityTo) > 0 && x.first() {
 		for _, k := range x.affinityTo {
-			for row := range rows.All() {
-				if k.column.of(int32(row)) == absent {
-					rows.Remove(row)
-				}
-			}
+			rows.and(k.column.labelled())
 		}
 	} else {
 		for _, k := range x.affinityTo {

@@ -26,6 +26,7 @@ type rowCache struct {
 	top  []int32   // by block: the greatest sum
 	tied []uint64  // rows that have the greatest sum of their block
 	raw  [][]int64 // local scores that are normalised over the feasible nodes
+	tops domainTops
 }
 
 // cacheBudget bounds the memory of all caches, in bytes. One takes about 5 bytes
@@ -153,6 +154,9 @@ func (k *rowCache) clear(rows *Rows, whole bool) {
 func (k *rowCache) forget(block int, rows uint64) {
 	k.tied[block] &^= rows
 	k.mask[block] &^= rows
+	if rows != 0 {
+		k.tops.forget(block)
+	}
 }
 
 // settle puts judged rows into the top of their block. Only if the old top is
@@ -246,6 +250,7 @@ func (k *rowCache) reset(t *table, columns int) {
 	k.wants, k.shapes = k.wants[:0], t.shapes.numbering
 	k.top, k.tied = resize(k.top, len(t.blocks)), resize(k.tied, len(t.blocks))
 	clear(k.tied)
+	k.tops.column = nil
 	for len(k.raw) < columns {
 		k.raw = append(k.raw, nil)
 	}

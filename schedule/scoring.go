@@ -95,7 +95,7 @@ func (c *Cycle) addDomains(d domainScore) error {
 		d.raw[i] = d.slot.weight * d.slot.scale.NormalizeRange(min(max(v, least), greatest), least, greatest)
 		most = max(most, d.raw[i])
 	}
-	c.bonuses = append(c.bonuses, bonus{raw: d.raw, ids: d.column.ids, most: most})
+	c.bonuses = append(c.bonuses, bonus{raw: d.raw, column: d.column, most: most})
 	return nil
 }
 
@@ -125,7 +125,7 @@ type bonus struct {
 	byScore *[scaleTable]int64 // weighted and normalised, by raw score above the least; nil: raw is so already
 	most    int64              // that it can be
 	flat    []int64            // by block: what all rows get, or varied; nil: not known
-	ids     []int32            // of a topology: raw is by domain, from absent on
+	column  *column            // of a topology: raw is by domain, from absent on
 }
 
 // varied marks a block whose rows get different bonuses.
@@ -133,8 +133,8 @@ const varied = int64(-1)
 
 // of returns the contribution to a row.
 func (b *bonus) of(row int) int64 {
-	if b.ids != nil {
-		return b.raw[b.ids[row]+1]
+	if b.column != nil {
+		return b.raw[b.column.ids[row]+1]
 	}
 	if b.byScore == nil {
 		return b.raw[row]
@@ -261,12 +261,16 @@ func (c *Cycle) bounds(raw, flat []int64) (least, greatest int64) {
 
 // pick chooses one of the nodes with the greatest total, each with the same
 // probability. It goes by blocks: the cache knows the best rows of each, so that
-// a block where no plugin makes a difference costs a few operations, and one that
-// can't win is passed over.
+// a block where no plugin makes a difference costs a few operations, one where it is
+// the same for a zone a few more, and one that can't win is passed over.
 func (c *Cycle) pick() int32 {
 	k := c.cache
 	c.tied = resize(c.tied, len(c.words))
 	best := int64(-1)
+	topology := c.topology()
+	if topology != nil {
+		k.tops.use(topology, len(c.words))
+	}
 	for i, w := range c.words {
 		c.tied[i] = 0
 		if w == 0 {
@@ -276,17 +280,18 @@ func (c *Cycle) pick() int32 {
 		if int64(k.top[i])+most < best {
 			continue
 		}
-		var top int64
-		var tied uint64
-		if !flat {
-			c.totals(i, w)
-			top, tied = blockTop(c.total, i, w)
-		} else if tied = k.tied[i] & w; tied != 0 {
-			top = int64(k.top[i]) + most
-		} else { // a filter took the best ones away
+		top, tied := int64(k.top[i])+most, k.tied[i]&w
+		switch {
+		case flat && tied != 0:
+		case topology != nil && c.onlyBy(topology, i):
+			top, tied = c.topByDomain(i, w, best)
+		case flat: // a filter took the best ones away
 			var t int32
 			t, tied = blockTop(k.sum, i, w)
 			top = int64(t) + most
+		default:
+			c.totals(i, w)
+			top, tied = blockTop(c.total, i, w)
 		}
 		if top > best {
 			best = top
@@ -312,6 +317,17 @@ func (c *Cycle) blockBonus(block int) (flat bool, most int64) {
 		}
 	}
 	return flat, most
+}
+
+// onlyBy reports whether all bonuses of a block's rows are equal but for those by
+// domain of a topology.
+func (c *Cycle) onlyBy(topology *column, block int) bool {
+	for i := range c.bonuses {
+		if b := &c.bonuses[i]; b.column != topology && (b.flat == nil || b.flat[block] == varied) {
+			return false
+		}
+	}
+	return true
 }
 
 // draw chooses one of the tied rows by lot.
