@@ -162,7 +162,7 @@ func (d *diagnosing) filter(i int) error {
 	copy(d.ask, d.rows.words)
 	d.enter(f.name, "Filter")
 	if f.rows != nil {
-		f.rows.FilterRows(d.Cycle, &d.rows)
+		f.askRows(d.Cycle, &d.rows)
 		for w := range d.ask {
 			d.ask[w] &^= d.rows.words[w]
 		}
@@ -170,8 +170,8 @@ func (d *diagnosing) filter(i int) error {
 	for w, word := range d.ask {
 		for ; word != 0; word &= word - 1 {
 			row := int32(w*blockRows + bits.TrailingZeros64(word))
-			d.onRow(row)
-			s := f.Filter(d.Cycle, NodeInfo{d.table, row})
+			d.at.row = row
+			s := f.ask(d.Cycle, row)
 			switch {
 			case s.Rejected():
 				d.rows.Remove(int(row))

@@ -5,6 +5,7 @@ package schedule
 import (
 	"context"
 	"iter"
+	"maps"
 	"time"
 )
 
@@ -36,7 +37,7 @@ type Plugin interface {
 // events that the plugin names ([QueueingHintPlugin]).
 type PreEnqueuePlugin interface {
 	Plugin
-	PreEnqueue(pod *Pod) *Status
+	PreEnqueue(ctx context.Context, pod *Pod) *Status
 }
 
 // QueueSortPlugin orders the queue. A profile has exactly one, and all profiles
@@ -188,6 +189,8 @@ func (s *State) Set(key, value any) {
 
 // Get returns what was set, or nil.
 func (s *State) Get(key any) any { return s.m[key] }
+
+func (s *State) clone() State { return State{maps.Clone(s.m)} }
 
 // NodeInfo is a node and what is on it, as of now. It is valid during the call
 // that it was given to.

@@ -79,7 +79,7 @@ func (s *Scheduler) Retry(plugins ...string) {
 		}
 	}
 	slices.SortFunc(closed, func(a, b *QueuedPod) int {
-		return cmp.Or(a.Added.Compare(b.Added), compareStrings(a.Pod.key(), b.Pod.key()))
+		return cmp.Or(a.Added.Compare(b.Added), compareStrings(a.key, b.key))
 	})
 	for _, p := range closed {
 		s.enqueue(p)
@@ -132,8 +132,8 @@ func (s *Scheduler) addPending(pod *Pod) error {
 		return err
 	}
 	t.ref(s.cluster)
-	q := &QueuedPod{Pod: pod, Added: time.Now(), t: t, profile: p}
-	s.queue.pods[pod.key()] = q
+	q := &QueuedPod{Pod: pod, Added: time.Now(), key: pod.key(), t: t, profile: p}
+	s.queue.pods[q.key] = q
 	if pod.NominatedNode != "" {
 		s.cluster.nominate(pod, t, pod.NominatedNode)
 	}
@@ -143,17 +143,12 @@ func (s *Scheduler) addPending(pod *Pod) error {
 
 // enqueue asks the PreEnqueue plugins whether the pod may be tried.
 func (s *Scheduler) enqueue(q *QueuedPod) {
-	for _, p := range q.profile.preEnqueue {
-		var refused bool
-		err := guard(p.Name(), "PreEnqueue", q.Pod, nil, func() *Status {
-			st := p.PreEnqueue(q.Pod)
-			if refused = st.Rejected(); refused {
-				return nil
-			}
-			return st
-		})
+	for i := range q.profile.preEnqueue {
+		p := &q.profile.preEnqueue[i]
+		refused, err := s.preEnqueue(p, q)
 		if err != nil {
-			s.o.Logger.Error("a pod can't be queued", "pod", q.Pod, "err", err)
+			s.later(func() { s.report(q.Pod, err) })
+			s.poke()
 		}
 		if refused || err != nil {
 			s.queue.take(q)
@@ -169,9 +164,33 @@ func (s *Scheduler) enqueue(q *QueuedPod) {
 	s.poke()
 }
 
+// preEnqueue asks one plugin. One from elsewhere has PluginTimeout to answer.
+func (s *Scheduler) preEnqueue(p *preEnqueueSlot, q *QueuedPod) (refused bool, err error) {
+	ask := func(ctx context.Context) *Status {
+		st := p.PreEnqueue(ctx, q.Pod)
+		if st.Rejected() {
+			return &Status{Code: st.Code, Err: errGated}
+		}
+		return st
+	}
+	at := site{p.Name(), "PreEnqueue", q.Pod, nil}
+	if p.foreign {
+		err = s.call(context.Background(), at, &State{}, func(ctx context.Context, _ *State) *Status { return ask(ctx) }, nil)
+	} else {
+		err = guard(at, func() *Status { return ask(context.Background()) })
+	}
+	if errors.Is(err, errGated) {
+		return true, nil
+	}
+	return false, err
+}
+
+// errGated is how a refusal comes out of a call.
+var errGated = errors.New("gated")
+
 // confirm replaces an assumed pod by what the caller knows of it.
 func (s *Scheduler) confirm(a *assumed, pod *Pod) error {
-	delete(s.assumed, pod.key())
+	delete(s.assumed, a.q.key)
 	old := a.p.pod
 	if pod.NodeName == a.node.Name {
 		if t, err := s.cluster.template(pod); err == nil && t == a.p.t {
@@ -243,8 +262,8 @@ func (s *Scheduler) updatePending(q *QueuedPod, pod *Pod) error {
 func (s *Scheduler) forgetPending(q *QueuedPod) {
 	s.leaveGroup(q)
 	s.queue.take(q)
-	delete(s.queue.pods, q.Pod.key())
-	s.cluster.nominated.remove(q.Pod.key())
+	delete(s.queue.pods, q.key)
+	s.cluster.nominated.remove(q.key)
 	q.t.unref(s.cluster)
 }
 
@@ -266,7 +285,7 @@ func (s *Scheduler) RemovePod(uid string) error {
 		return fmt.Errorf("pod %s: %w", uid, ErrNotFound)
 	}
 	if w := s.waiting[uid]; w != nil {
-		w.finish(context.Background(), fmt.Errorf("the pod was removed: %w", ErrNotFound))
+		w.finish(errRemoved)
 	}
 	delete(s.assumed, uid)
 	delete(s.cluster.evicting, uid)

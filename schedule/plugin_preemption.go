@@ -104,7 +104,10 @@ func (c *Cycle) budgets(list func() []DisruptionBudget) ([]budget, error) {
 		return nil, nil
 	}
 	var ready []budget
-	for _, b := range list() {
+	c.outside()
+	all := list()
+	c.inside()
+	for _, b := range all {
 		s := podSelector{nothing: b.Selector == nil, namespaces: []string{b.Namespace}}
 		if b.Selector != nil {
 			var err error

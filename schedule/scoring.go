@@ -92,7 +92,7 @@ func (c *Cycle) addDomains(d domainScore) error {
 	}
 	var most int64
 	for i, v := range d.raw {
-		d.raw[i] = d.slot.weight * d.slot.scale.NormalizeRange(min(max(v, least), greatest), least, greatest)
+		d.raw[i] = d.slot.weight * d.slot.askRange(c, min(max(v, least), greatest), least, greatest)
 		most = max(most, d.raw[i])
 	}
 	c.bonuses = append(c.bonuses, bonus{raw: d.raw, column: d.column, most: most})
@@ -103,12 +103,12 @@ func (c *Cycle) addDomains(d domainScore) error {
 func (c *Cycle) scoreRows(s *scoreSlot, rows *Rows, out []int64) error {
 	c.enter(s.name, "Score")
 	if s.rows != nil {
-		s.rows.ScoreRows(c, rows, out)
+		s.askRows(c, rows, out)
 		return nil
 	}
 	for row := range rows.All() {
-		c.onRow(int32(row))
-		v, st := s.Score(c, NodeInfo{c.table, int32(row)})
+		c.at.row = int32(row)
+		v, st := s.ask(c, int32(row))
 		if st.code() != Success {
 			return c.failed(st)
 		}
@@ -162,7 +162,8 @@ func (c *Cycle) addBonus(s *scoreSlot, raw []int64) error {
 		if greatest-least < scaleTable && greatest-least >= 0 {
 			return c.tabulate(s, raw, c.flats[n], least, greatest)
 		}
-		return c.normalized(s, raw, func(row int) int64 { return s.scale.NormalizeRange(raw[row], least, greatest) })
+		c.enter(s.name, "NormalizeScore")
+		return c.normalized(s, raw, func(row int) int64 { return s.askRange(c, raw[row], least, greatest) })
 	}
 	if s.normalize != nil {
 		c.enter(s.name, "NormalizeScore")
@@ -170,7 +171,7 @@ func (c *Cycle) addBonus(s *scoreSlot, raw []int64) error {
 			copy(c.tmp, raw)
 			raw = c.tmp
 		}
-		if st := s.normalize.NormalizeScore(c, &c.feasible, raw); st.code() != Success {
+		if st := s.askNormalize(c, raw); st.code() != Success {
 			return c.failed(st)
 		}
 	}
@@ -193,7 +194,7 @@ func (c *Cycle) tabulate(s *scoreSlot, raw, flat []int64, least, greatest int64)
 		c.tables = append(c.tables, new([scaleTable]int64))
 	}
 	for i := range greatest - least + 1 {
-		v := s.scale.NormalizeRange(least+i, least, greatest)
+		v := s.askRange(c, least+i, least, greatest)
 		if v < MinScore || v > MaxScore {
 			return c.failure(fmt.Errorf("score %d, from %d, is not from %d to %d", v, least+i, MinScore, MaxScore))
 		}
