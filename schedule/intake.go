@@ -166,19 +166,17 @@ func (s *Scheduler) enqueue(q *QueuedPod) {
 
 // preEnqueue asks one plugin. One from elsewhere has PluginTimeout to answer.
 func (s *Scheduler) preEnqueue(p *preEnqueueSlot, q *QueuedPod) (refused bool, err error) {
-	ask := func(ctx context.Context) *Status {
+	ctx := context.Background() // AddPod and the like have none
+	if !p.foreign {
+		return p.PreEnqueue(ctx, q.Pod).Rejected(), nil
+	}
+	err = s.call(ctx, site{p.Name(), "PreEnqueue", q.Pod, nil}, &State{}, func(ctx context.Context, _ *State) *Status {
 		st := p.PreEnqueue(ctx, q.Pod)
 		if st.Rejected() {
 			return &Status{Code: st.Code, Err: errGated}
 		}
 		return st
-	}
-	at := site{p.Name(), "PreEnqueue", q.Pod, nil}
-	if p.foreign {
-		err = s.call(context.Background(), at, &State{}, func(ctx context.Context, _ *State) *Status { return ask(ctx) }, nil)
-	} else {
-		err = guard(at, func() *Status { return ask(context.Background()) })
-	}
+	}, nil)
 	if errors.Is(err, errGated) {
 		return true, nil
 	}

@@ -72,6 +72,7 @@ type Scheduler struct {
 	waiting map[string]*WaitingPod
 	rebinds map[*assumed]bool // members of groups whose binding is to be tried again
 	todo    []task            // for Run to do without the lock
+	spare   []task            // the slice that todo was before
 	tidied  time.Time         // when to call tidy again
 	closed  bool
 
@@ -224,7 +225,7 @@ func (s *Scheduler) step(ctx context.Context) (wait time.Duration, more bool) {
 func (s *Scheduler) drain(ctx context.Context) bool {
 	s.mu.Lock()
 	todo := s.todo
-	s.todo = nil
+	s.todo, s.spare = s.spare[:0], nil
 	s.mu.Unlock()
 	for _, t := range todo {
 		switch {
@@ -240,7 +241,12 @@ func (s *Scheduler) drain(ctx context.Context) bool {
 			t.do()
 		}
 	}
-	return len(todo) > 0
+	n := len(todo)
+	clear(todo)
+	s.mu.Lock()
+	s.spare = todo
+	s.mu.Unlock()
+	return n > 0
 }
 
 // later has something done without the lock, which is held now.
@@ -309,7 +315,13 @@ func (s *Scheduler) try(ctx context.Context, q *QueuedPod, now time.Time) {
 }
 
 // decide runs the cycle of a pod up to the choice of a node.
-func (s *Scheduler) decide(ctx context.Context, q *QueuedPod) (row int32, err error) {
+func (s *Scheduler) decide(ctx context.Context, q *QueuedPod) (int32, error) {
+	if !q.profile.foreign {
+		s.cluster.cycle.ctx = ctx
+		return s.cluster.decide(q.Pod, q.t, q.profile)
+	}
+	var row int32
+	var err error
 	stuck := s.inCycle(ctx, q, func(c *Cluster) { row, err = c.decide(q.Pod, q.t, q.profile) })
 	if stuck != nil {
 		return noRow, stuck
