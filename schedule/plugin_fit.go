@@ -80,30 +80,19 @@ var statusTooManyPods = Reject("Too many pods")
 // Filter refuses a node that has too little of something, and names all of it.
 func (NodeResourcesFit) Filter(c *Cycle, n NodeInfo) *Status {
 	b, i := c.table.at(n.row)
-	var short *Status
-	several := false
-	add := func(s *Status) {
-		several = short != nil
-		short = s
-	}
-	first := short
-	if alloc, used := b.column(resPods); used[i]+1 > alloc[i] {
-		add(statusTooManyPods)
-		first = short
-	}
+	pods := b.crowded>>i&1 != 0
 	var lacking uint64
 	for j := range c.class.requests {
 		r := &c.class.requests[j]
 		alloc, used := b.column(r.resource)
 		if r.amount > alloc[i]-used[i] {
 			lacking |= 1 << (j & 63)
-			add(r.status)
 		}
 	}
-	if !several {
-		return short
+	if !pods && lacking == 0 {
+		return nil
 	}
-	return c.class.lack(first == statusTooManyPods, lacking)
+	return c.class.shortOf(pods, lacking)
 }
 
 // lack returns the status for several resources at once: always the same one for
@@ -162,6 +151,50 @@ func (x *class) fitting(b *block, w uint64) uint64 {
 		w = fits(w, alloc, used, r.amount)
 	}
 	return w
+}
+
+// refuseRows is Filter for the rows of a block.
+func (NodeResourcesFit) refuseRows(c *Cycle, block int, rows uint64, refuse func(*Status, uint64)) {
+	b, x := c.table.blocks[block], c.class
+	crowded := rows & b.crowded
+	short := crowded
+	var lacks [64]uint64 // by request: the rows that have too little of it
+	for j := range x.requests {
+		r := &x.requests[j]
+		alloc, used := b.column(r.resource)
+		l := rows &^ fits(rows, alloc, used, r.amount)
+		lacks[j&63] |= l
+		short |= l
+	}
+	for short != 0 {
+		one, alike, lacking := short&-short, short, uint64(0)
+		if crowded&one != 0 {
+			alike &= crowded
+		} else {
+			alike &^= crowded
+		}
+		for j := range min(len(x.requests), 64) {
+			if lacks[j]&one != 0 {
+				alike &= lacks[j]
+				lacking |= 1 << j
+			} else {
+				alike &^= lacks[j]
+			}
+		}
+		refuse(x.shortOf(crowded&one != 0, lacking), alike)
+		short &^= alike
+	}
+}
+
+// shortOf returns the status of a node that lacks some resources.
+func (x *class) shortOf(pods bool, lacking uint64) *Status {
+	switch {
+	case lacking == 0:
+		return statusTooManyPods
+	case !pods && lacking&(lacking-1) == 0:
+		return x.requests[bits.TrailingZeros64(lacking)].status
+	}
+	return x.lack(pods, lacking)
 }
 
 // fits returns the rows of w with room for an amount. For many rows it works out

@@ -45,7 +45,7 @@ type block struct {
 	shape        [blockRows]int32 // size of the node
 	shareNonzero [2][blockRows]int64
 
-	node [blockRows]*Node  // nil: no node, or pods that wait for theirs
+	node *[blockRows]*Node // nil: no node, or pods that wait for theirs; replaced, never changed
 	name [blockRows]string // of the node, also while it is missing
 	pods [blockRows][]*placed
 }
@@ -162,7 +162,7 @@ func (t *table) rowOf(name string) int32 {
 		row = int32(t.rows)
 		t.rows++
 		if int(row)%blockRows == 0 {
-			t.blocks = append(t.blocks, &block{epoch: t.epoch, gauges: &gauges{}})
+			t.blocks = append(t.blocks, &block{epoch: t.epoch, gauges: &gauges{}, node: new([blockRows]*Node)})
 		}
 	}
 	t.names.put(name, row)
@@ -191,7 +191,9 @@ func (t *table) setNode(row int32, n *Node) {
 	old := b.node[i]
 	t.setColumns(row, n)
 	t.setImages(row, n)
-	b.node[i] = n
+	nodes := *b.node
+	nodes[i] = n
+	b.node = &nodes
 	b.live &^= bit
 	b.cordoned &^= bit
 	b.unready &^= bit
