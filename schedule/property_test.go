@@ -22,6 +22,11 @@ type random struct {
 	ref   *refCluster
 	forks []*schedule.Cluster // left behind
 	next  int
+
+	// alike means many nodes of few sizes, and pods that request both CPU and memory:
+	// what the scan has a fast path for.
+	alike bool
+	sizes []schedule.Resources
 }
 
 func (r *random) chance(percent int) bool { return r.IntN(100) < percent }
@@ -35,6 +40,12 @@ func (r *random) node(name string) *schedule.Node {
 		Allocatable: schedule.Resources{CPU: 1000 * int64(1+r.IntN(8)), Memory: int64(1+r.IntN(8)) << 30, EphemeralStorage: 10 << 30, Pods: int64(r.IntN(8))},
 		Images:      map[string]int64{},
 	}
+	if r.alike {
+		n.Allocatable = r.sizes[0]
+		if r.chance(1) {
+			n.Allocatable = pickOne(r, r.sizes...)
+		}
+	}
 	if r.chance(90) {
 		n.Labels[schedule.LabelHostname] = name
 	}
@@ -46,6 +57,9 @@ func (r *random) node(name string) *schedule.Node {
 	}
 	if r.chance(50) {
 		n.Labels["size"] = fmt.Sprint(r.IntN(4))
+	}
+	if r.alike && r.chance(90) {
+		return n
 	}
 	for range r.IntN(3) {
 		n.Taints = append(n.Taints, schedule.Taint{Key: pickOne(r, "a", "b"), Value: pickOne(r, "", "1", "5"),
@@ -143,9 +157,31 @@ func (r *random) pod() *schedule.Pod {
 			schedule.Toleration{Key: "b", Operator: schedule.TolerateLt, Value: "2", Effect: schedule.PreferNoSchedule},
 		))
 	}
+	if r.alike {
+		r.addRequests(p)
+		if r.chance(60) {
+			return p
+		}
+	}
 	r.addNodeRules(p)
 	r.addPodRules(p)
 	return p
+}
+
+// addRequests has a pod request CPU and memory: sometimes in a share of a node that is
+// a whole number of percent, so that scores are on the edge of the next.
+func (r *random) addRequests(p *schedule.Pod) {
+	size := r.sizes[0]
+	p.Requests.CPU, p.Requests.Memory = 1+int64(r.IntN(int(size.CPU/3))), 1+int64(r.IntN(int(size.Memory/3)))
+	if r.chance(40) {
+		p.Requests.CPU = size.CPU * int64(1+r.IntN(40)) / 100
+	}
+	if r.chance(40) {
+		p.Requests.Memory = size.Memory * int64(1+r.IntN(40)) / 100
+	}
+	if r.chance(3) { // counts for more than it requests
+		p.Requests.Memory = 0
+	}
 }
 
 func (r *random) addNodeRules(p *schedule.Pod) {
@@ -220,6 +256,7 @@ func TestAgreesWithReference(t *testing.T) {
 
 func agreeOn(t *testing.T, seed uint64) bool {
 	r := &random{Rand: rand.New(rand.NewPCG(seed, 0)), ref: &refCluster{namespaces: map[string]map[string]string{}}}
+	r.alike = seed%8 == 0
 	c, err := schedule.NewCluster(seed)
 	if err != nil {
 		t.Fatal(err)
@@ -227,6 +264,17 @@ func agreeOn(t *testing.T, seed uint64) bool {
 	nodes := 1 + r.IntN(8)
 	if r.chance(10) {
 		nodes = 80 + r.IntN(20) // more than a block, and more hosts than a coarse column has
+	}
+	if r.alike {
+		nodes = 70 + r.IntN(80)
+		for range 3 {
+			r.sizes = append(r.sizes, schedule.Resources{
+				CPU:    pickOne(r, 1000, 4000, int64(1+r.IntN(9000))),
+				Memory: pickOne(r, 1<<30, 32<<30, int64(1+r.IntN(1<<40))),
+				Pods:   int64(r.IntN(6)),
+			})
+		}
+		r.sizes[0].CPU, r.sizes[0].Memory = max(r.sizes[0].CPU, 100), max(r.sizes[0].Memory, 100)
 	}
 	for i := range nodes {
 		n := r.node(fmt.Sprint("n", i))
@@ -419,6 +467,19 @@ func checkChoice(c *schedule.Cluster, p *schedule.Pod, feasible []*schedule.Node
 		best := slices.Max(slices.Collect(maps.Values(totals)))
 		if d.Feasible != len(feasible) || totals[d.Node.Name] != best {
 			fail("Schedule(%s) chose %s with %d of %d feasible nodes, want one with %d among %v", p, d.Node.Name, totals[d.Node.Name], d.Feasible, best, totals)
+			return
+		}
+		var tied []string // each of the best must have had its chance
+		for name, total := range totals {
+			if total == best {
+				tied = append(tied, name)
+			}
+		}
+		got := c.Tied()
+		slices.Sort(tied)
+		slices.Sort(got)
+		if !slices.Equal(got, tied) {
+			fail("Schedule(%s) drew lots among %v, want %v", p, got, tied)
 			return
 		}
 	}
