@@ -433,7 +433,11 @@ func (c *Cluster) template(pod *Pod) (*template, error) {
 	if p, err := c.profile(pod); err == nil && len(p.local) > 0 {
 		c.key.str(p.name)
 		for _, q := range p.local {
-			c.key.str(q.LocalKey(pod))
+			var text string
+			if err := guard(site{q.Name(), "LocalKey", pod, nil}, func() *Status { text = q.LocalKey(pod); return nil }); err != nil {
+				return nil, err
+			}
+			c.key.str(text)
 		}
 		key, local = c.key.buf, len(c.key.buf) // others may look at anything
 	}

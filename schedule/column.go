@@ -16,7 +16,6 @@ type column struct {
 	shared bool       // with a fork: copy before writing
 	sets   [][]uint64 // by value: the rows that have it; see rowSets
 	any    []uint64   // the rows that have a value; nil: not known
-	moves  uint64     // counts the changes of rows
 }
 
 type columnData struct {
@@ -81,7 +80,6 @@ func (c *column) set(row, id int32) {
 	}
 	c.write()
 	c.sets, c.any = nil, nil
-	c.moves++
 	for len(c.ids) <= int(row) {
 		c.ids = append(c.ids, absent)
 	}

@@ -9,7 +9,6 @@ package schedule
 // kinds that prefer zones a third.
 type domainTops struct {
 	column *column
-	moves  uint64 // of the column, when this was begun
 	blocks int
 	top    []int32  // by domain, that of rows without one first, and block
 	tied   []uint64 // 0: not known
@@ -42,13 +41,14 @@ func (c *Cycle) topology() *column {
 	return nil
 }
 
-// use makes the tops ready for a column.
+// use makes the tops ready for a column. Nodes that change their domain are among
+// the changed rows; see forget.
 func (d *domainTops) use(column *column, blocks int) {
 	n := (len(column.values) + 1) * blocks
-	if d.column == column && d.moves == column.moves && d.blocks == blocks && len(d.tied) == n {
+	if d.column == column && d.blocks == blocks && len(d.tied) == n {
 		return
 	}
-	d.column, d.moves, d.blocks = column, column.moves, blocks
+	d.column, d.blocks = column, blocks
 	d.top, d.tied = resize(d.top, n), resize(d.tied, n)
 	clear(d.tied)
 }

@@ -90,9 +90,9 @@ func (s *Scheduler) complete(x *group) {
 	}
 	slices.SortFunc(unit.members, func(a, b *QueuedPod) int {
 		switch {
-		case a.profile.queueSort.Less(a, b):
+		case s.queue.active.less(a, b):
 			return -1
-		case b.profile.queueSort.Less(b, a):
+		case s.queue.active.less(b, a):
 			return 1
 		}
 		return compareStrings(a.key, b.key)

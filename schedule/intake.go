@@ -141,21 +141,36 @@ func (s *Scheduler) addPending(pod *Pod) error {
 	return nil
 }
 
-// enqueue asks the PreEnqueue plugins whether the pod may be tried.
+// enqueue asks the PreEnqueue plugins whether the pod may be tried. Those from
+// elsewhere are asked by Run, without the lock: the pod is gated until they answer.
 func (s *Scheduler) enqueue(q *QueuedPod) {
+	asks := false
 	for i := range q.profile.preEnqueue {
 		p := &q.profile.preEnqueue[i]
-		refused, err := s.preEnqueue(p, q)
-		if err != nil {
-			s.later(func() { s.report(q.Pod, err) })
-			s.poke()
-		}
-		if refused || err != nil {
-			s.queue.take(q)
-			q.where, q.gatedBy = gated, p.Name()
+		if p.foreign {
+			asks = true
+		} else if p.PreEnqueue(context.Background(), q.Pod).Rejected() {
+			s.gate(q, p.Name())
 			return
 		}
 	}
+	if !asks {
+		s.admitToQueue(q)
+		return
+	}
+	s.gate(q, "")
+	pod := q.Pod
+	s.todo = append(s.todo, task{ask: q, pod: pod})
+	s.poke()
+}
+
+// gate keeps a pod out of the queue.
+func (s *Scheduler) gate(q *QueuedPod, plugin string) {
+	s.queue.take(q)
+	q.where, q.gatedBy = gated, plugin
+}
+
+func (s *Scheduler) admitToQueue(q *QueuedPod) {
 	if q.Pod.Group != "" {
 		s.enqueueMember(q)
 		return
@@ -164,23 +179,39 @@ func (s *Scheduler) enqueue(q *QueuedPod) {
 	s.poke()
 }
 
-// preEnqueue asks one plugin. One from elsewhere has PluginTimeout to answer.
-func (s *Scheduler) preEnqueue(p *preEnqueueSlot, q *QueuedPod) (refused bool, err error) {
-	ctx := context.Background() // AddPod and the like have none
-	if !p.foreign {
-		return p.PreEnqueue(ctx, q.Pod).Rejected(), nil
-	}
-	err = s.call(ctx, site{p.Name(), "PreEnqueue", q.Pod, nil}, &State{}, func(ctx context.Context, _ *State) *Status {
-		st := p.PreEnqueue(ctx, q.Pod)
-		if st.Rejected() {
-			return &Status{Code: st.Code, Err: errGated}
+// ask asks the PreEnqueue plugins from elsewhere about a pod that is gated meanwhile.
+func (s *Scheduler) ask(ctx context.Context, q *QueuedPod, pod *Pod) {
+	for i := range q.profile.preEnqueue {
+		p := &q.profile.preEnqueue[i]
+		if !p.foreign {
+			continue
 		}
-		return st
-	}, nil)
-	if errors.Is(err, errGated) {
-		return true, nil
+		refused := false
+		err := s.call(ctx, site{p.Name(), "PreEnqueue", pod, nil}, &State{}, func(ctx context.Context, _ *State) *Status {
+			st := p.PreEnqueue(ctx, pod)
+			if st.Rejected() {
+				return &Status{Code: st.Code, Err: errGated}
+			}
+			return st
+		}, nil)
+		if refused = errors.Is(err, errGated); err == nil {
+			continue
+		}
+		s.mu.Lock()
+		if s.queue.pods[q.key] == q && q.where == gated {
+			q.gatedBy = p.Name()
+		}
+		s.mu.Unlock()
+		if !refused {
+			s.report(pod, err)
+		}
+		return
 	}
-	return false, err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.queue.pods[q.key] == q && q.where == gated && q.Pod == pod { // otherwise it is asked again
+		s.admitToQueue(q)
+	}
 }
 
 // errGated is how a refusal comes out of a call.
@@ -243,7 +274,7 @@ func (s *Scheduler) updatePending(q *QueuedPod, pod *Pod) error {
 	}
 	same := t == q.t && pod.Priority == q.Pod.Priority && p == q.profile && pod.Group == q.Pod.Group &&
 		slices.Equal(pod.SchedulingGates, q.Pod.SchedulingGates)
-	if same {
+	if same && q.where != gated {
 		q.Pod = pod
 		return nil
 	}

@@ -58,6 +58,9 @@ func (r *random) node(name string) *schedule.Node {
 	if r.chance(50) {
 		n.Labels["size"] = fmt.Sprint(r.IntN(4))
 	}
+	for range r.IntN(3) {
+		n.Images[pickOne(r, "app:1", "db", "registry.example.com/x")] = int64(r.IntN(900)) << 20
+	}
 	if r.alike && r.chance(90) {
 		return n
 	}
@@ -69,9 +72,6 @@ func (r *random) node(name string) *schedule.Node {
 	n.NotReady = r.chance(5)
 	if r.chance(20) {
 		n.Allocatable.Extended = map[string]int64{"example.com/gpu": int64(r.IntN(4))}
-	}
-	for range r.IntN(3) {
-		n.Images[pickOne(r, "app:1", "db", "registry.example.com/x")] = int64(r.IntN(900)) << 20
 	}
 	return n
 }
@@ -168,18 +168,18 @@ func (r *random) pod() *schedule.Pod {
 	return p
 }
 
-// addRequests has a pod request CPU and memory: sometimes in a share of a node that is
-// a whole number of percent, so that scores are on the edge of the next.
+// addRequests has a pod request CPU and memory: often in thirds of a percent of a node,
+// so that sums are whole percentages, on the edge of the next score.
 func (r *random) addRequests(p *schedule.Pod) {
 	size := r.sizes[0]
 	p.Requests.CPU, p.Requests.Memory = 1+int64(r.IntN(int(size.CPU/3))), 1+int64(r.IntN(int(size.Memory/3)))
 	if r.chance(40) {
-		p.Requests.CPU = size.CPU * int64(1+r.IntN(40)) / 100
+		p.Requests.CPU = size.CPU * int64(1+r.IntN(100)) / 300
 	}
 	if r.chance(40) {
-		p.Requests.Memory = size.Memory * int64(1+r.IntN(40)) / 100
+		p.Requests.Memory = size.Memory * int64(1+r.IntN(100)) / 300
 	}
-	if r.chance(3) { // counts for more than it requests
+	if r.chance(8) { // counts for more than it requests
 		p.Requests.Memory = 0
 	}
 }
@@ -269,8 +269,8 @@ func agreeOn(t *testing.T, seed uint64) bool {
 		nodes = 70 + r.IntN(80)
 		for range 3 {
 			r.sizes = append(r.sizes, schedule.Resources{
-				CPU:    pickOne(r, 1000, 4000, int64(1+r.IntN(9000))),
-				Memory: pickOne(r, 1<<30, 32<<30, int64(1+r.IntN(1<<40))),
+				CPU:    pickOne(r, 9000, 4000, int64(1+r.IntN(9000))),
+				Memory: pickOne(r, 3<<30, 32<<30, int64(1+r.IntN(1<<40))),
 				Pods:   int64(r.IntN(6)),
 			})
 		}
@@ -283,7 +283,21 @@ func agreeOn(t *testing.T, seed uint64) bool {
 	}
 	var templates []*schedule.Pod
 	for range 6 {
-		templates = append(templates, r.pod())
+		p := r.pod()
+		if len(templates) > 0 && r.chance(50) { // like another but for its rules
+			q := *templates[0]
+			q.HostPorts, q.Images = nil, nil
+			q.NodeSelector, q.NodeAffinity = nil, schedule.NodeSelection{}
+			r.addNodeRules(&q)
+			if r.chance(50) {
+				q.SpreadConstraint = slices.Clone(q.SpreadConstraint)
+				for i := range q.SpreadConstraint {
+					q.SpreadConstraint[i].HonorTaints = !q.SpreadConstraint[i].HonorTaints
+				}
+			}
+			p = &q
+		}
+		templates = append(templates, p)
 	}
 	for step := range 60 {
 		p := r.pod()
@@ -427,6 +441,10 @@ func compare(t *testing.T, c *schedule.Cluster, ref *refCluster, p *schedule.Pod
 			return false
 		}
 		if n.Plugin != "" {
+			if want := ref.shortOf(p, n.Node); n.Plugin == "NodeResourcesFit" && !slices.Equal(n.Status.Reasons, want) {
+				fail("pod %+v\nnode %+v\nrefused because of %q, want %q", p, n.Node, n.Status.Reasons, want)
+				return false
+			}
 			continue
 		}
 		got := map[string]int64{}

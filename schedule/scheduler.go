@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -88,6 +89,8 @@ type task struct {
 	gang  *gang    // the same for a group
 	fail  *assumed // to be taken back, because of err
 	err   error
+	ask   *QueuedPod // whether pod may be queued
+	pod   *Pod
 	do    func() // anything else
 }
 
@@ -132,7 +135,6 @@ func New(o Options) (*Scheduler, error) {
 		o:       o,
 		hints:   map[string][]QueueingHint{},
 		cluster: c,
-		queue:   newQueue(c.profiles[0].queueSort.Less, o.InitialBackoff, o.MaxBackoff),
 		groups:  map[string]*group{},
 		assumed: map[string]*assumed{},
 		waiting: map[string]*WaitingPod{},
@@ -140,12 +142,53 @@ func New(o Options) (*Scheduler, error) {
 		wake:    make(chan struct{}, 1),
 		jobs:    make(chan job, 1024),
 	}
+	s.queue = newQueue(s.less(c.profiles[0].queueSort), o.InitialBackoff, o.MaxBackoff)
 	for _, p := range c.profiles {
 		for _, h := range p.hints {
-			s.hints[h.Name()] = append(s.hints[h.Name()], h.QueueingHints()...)
+			s.hints[h.Name()] = append(s.hints[h.Name()], s.guardHints(h)...)
 		}
 	}
 	return s, nil
+}
+
+// less is a plugin's Less, if need be one that survives a panic: then a does not go
+// before b.
+func (s *Scheduler) less(p QueueSortPlugin) func(a, b *QueuedPod) bool {
+	if !fromElsewhere(p) {
+		return p.Less
+	}
+	return func(a, b *QueuedPod) (less bool) {
+		s.guardQuick(site{p.Name(), "Less", a.Pod, nil}, func() { less = p.Less(a, b) })
+		return less
+	}
+}
+
+// guardHints has a plugin's hints survive a panic: then a try is taken to be worth it.
+func (s *Scheduler) guardHints(p QueueingHintPlugin) []QueueingHint {
+	list := slices.Clone(p.QueueingHints())
+	if !fromElsewhere(p) {
+		return list
+	}
+	for i := range list {
+		worth := list[i].Worth
+		if worth == nil {
+			continue
+		}
+		list[i].Worth = func(pod *Pod, e Event) bool {
+			is := true
+			s.guardQuick(site{p.Name(), "Worth", pod, nil}, func() { is = worth(pod, e) })
+			return is
+		}
+	}
+	return list
+}
+
+// guardQuick calls a plugin with the lock held and reports it if it panics.
+func (s *Scheduler) guardQuick(at site, f func()) {
+	if err := guard(at, func() *Status { f(); return nil }); err != nil {
+		s.later(func() { s.report(at.pod, err) })
+		s.poke()
+	}
 }
 
 // Fork returns a copy of the state of nodes and placed pods to ask what-if
@@ -237,6 +280,8 @@ func (s *Scheduler) drain(ctx context.Context) bool {
 			s.failGang(ctx, t.fail.gang, t.fail, t.err)
 		case t.fail != nil:
 			s.fail(ctx, t.fail, t.err)
+		case t.ask != nil:
+			s.ask(ctx, t.ask, t.pod)
 		default:
 			t.do()
 		}
