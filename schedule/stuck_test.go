@@ -280,3 +280,38 @@ func TestRunLeavesStuckPluginsBehind(t *testing.T) {
 		}
 	})
 }
+
+// A plugin that gets stuck during a trial of preemption, when pods are off their nodes
+// for a moment, must not leave it at that.
+func TestStuckDuringTrial(t *testing.T) {
+	var release chan struct{}
+	o := withPlugin(plugin{filter: func(p *schedule.Pod, _ *schedule.Node) *schedule.Status {
+		if bad(p) { // fits only while low is off for the trial
+			<-release
+		}
+		return nil
+	}})
+	o.PluginTimeout = 3 * time.Second
+	o.Evict = func(context.Context, *schedule.Pod, *schedule.Pod) error { return nil }
+	run(t, o, func(w *world) {
+		release = make(chan struct{})
+		w.node("n", 4)
+		w.pod("low", 3, on("n"))
+		w.pod("bad", 3, func(p *schedule.Pod) { p.Priority = 10 })
+		time.Sleep(3500 * time.Millisecond)
+		w.wantFailed("bad", "plugin mine: Filter of pod default/bad on node n: still running after 3s")
+		w.must(w.RemovePod("default/bad"))
+		if n, _ := w.Fork().NodeInfo("n"); n.Requested(schedule.CPU) != 3000 {
+			w.Errorf("%d of CPU requested after the trial, want 3000", n.Requested(schedule.CPU))
+		}
+		w.pod("small", 1)
+		w.pod("large", 2)
+		time.Sleep(time.Second)
+		w.want("small@n")
+		w.must(w.RemovePod("default/low"))
+		time.Sleep(10 * time.Second)
+		w.want("small@n", "large@n")
+		close(release)
+		synctest.Wait()
+	})
+}
