@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -156,17 +157,21 @@ func TestGangRemoveWhileRebinding(t *testing.T) {
 	})
 }
 
-// atomic binds groups at once.
+// atomicBinder binds groups at once.
 type atomicBinder struct {
 	schedule.BinderFunc
+	mu     sync.Mutex
 	groups [][]schedule.Binding
 	fail   int
 	done   func(schedule.Binding) error
 }
 
 func (b *atomicBinder) BindGroup(_ context.Context, list []schedule.Binding) error {
+	b.mu.Lock()
 	b.groups = append(b.groups, list)
-	if len(b.groups) <= b.fail {
+	tries := len(b.groups)
+	b.mu.Unlock()
+	if tries <= b.fail {
 		return errors.New("conflict")
 	}
 	for _, x := range list {
@@ -188,13 +193,18 @@ func TestGangIsBoundAtOnce(t *testing.T) {
 		w.gang()
 		time.Sleep(2500 * time.Millisecond)
 		w.want()
+		b.mu.Lock()
 		if len(b.groups) != 2 {
 			w.Errorf("%d tries, want 2", len(b.groups))
 		}
+		b.mu.Unlock()
 		w.wantFailed("g0", "plugin DefaultBinder: BindGroup of pod default/g0 on node")
 		w.wantFailed("g0", "conflict")
 		time.Sleep(time.Minute)
-		if got := w.placed(); len(got) != 3 || len(b.groups) != 3 || len(b.groups[2]) != 3 {
+		got := w.placed()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if len(got) != 3 || len(b.groups) != 3 || len(b.groups[2]) != 3 {
 			w.Errorf("%v placed by %d tries, want three pods by the third", got, len(b.groups))
 		}
 	})
