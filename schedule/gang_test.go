@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,16 +40,17 @@ func (w *world) requested() (sum int64) {
 func TestGangFailsAsAWhole(t *testing.T) {
 	for _, point := range []string{"Reserve", "Permit", "PreBind"} {
 		t.Run(point, func(t *testing.T) {
-			failing := true
-			reserved := 0
+			var failing atomic.Bool
+			var reserved atomic.Int64
+			failing.Store(true)
 			o := withPlugin(everywhere{hook: func(_ context.Context, at string, p *schedule.Pod) *schedule.Status {
 				switch at {
 				case "Reserve":
-					reserved++
+					reserved.Add(1)
 				case "Unreserve":
-					reserved--
+					reserved.Add(-1)
 				}
-				if at == point && p.Name == "g2" && failing {
+				if at == point && p.Name == "g2" && failing.Load() {
 					return schedule.Reject("not this one")
 				}
 				return nil
@@ -59,13 +61,13 @@ func TestGangFailsAsAWhole(t *testing.T) {
 				w.want()
 				w.wantFailed("g2", "plugin mine: "+point+" of pod default/g2")
 				w.wantFailed("g0", "group g is tried again as a whole: plugin mine: "+point+" of pod default/g2")
-				if got := w.requested(); got != 0 || reserved != 0 {
-					w.Errorf("%d of CPU requested and %d pods reserved after the failure, want none", got, reserved)
+				if got := w.requested(); got != 0 || reserved.Load() != 0 {
+					w.Errorf("%d of CPU requested and %d pods reserved after the failure, want none", got, reserved.Load())
 				}
-				failing = false
+				failing.Store(false)
 				time.Sleep(time.Minute)
-				if got := w.placed(); len(got) != 3 || reserved != 3 {
-					w.Errorf("%v placed and %d reserved, want all three", got, reserved)
+				if got := w.placed(); len(got) != 3 || reserved.Load() != 3 {
+					w.Errorf("%v placed and %d reserved, want all three", got, reserved.Load())
 				}
 			})
 		})

@@ -288,9 +288,11 @@ func (k kernel) runBlock(c *Cycle, block int, w uint64, cache *rowCache, settle 
 	}
 	alike := w & b.empty
 	others := w &^ alike
+	top, exact := int32(-1), true
 	if alike != 0 {
 		one := alike & -alike
-		if r.run(c, one, sum) != 0 {
+		var short uint64
+		if short, top, exact = r.run(c, one, sum); short != 0 {
 			alike = 0
 		} else {
 			v := sum[bits.TrailingZeros64(one)]
@@ -299,23 +301,31 @@ func (k kernel) runBlock(c *Cycle, block int, w uint64, cache *rowCache, settle 
 			}
 		}
 	}
-	others &^= r.run(c, others, sum)
-	w = alike | others
+	short, topOthers, exactOthers := r.run(c, others, sum)
+	w = alike | others&^short
 	for i := range c.class.requests {
 		if r := &c.class.requests[i]; r.resource > resMemory {
 			alloc, used := b.column(r.resource)
-			w = fits(w, alloc, used, r.amount)
+			w, exact = fits(w, alloc, used, r.amount), false
 		}
 	}
-	if settle {
-		alike &= w
-		top, tied := blockTop(cache.sum, block, w&^alike|alike&-alike)
-		if tied&alike != 0 {
-			tied |= alike
-		}
-		cache.top[block], cache.tied[block] = top, tied
+	if settle && exact && exactOthers {
+		cache.top[block] = max(top, topOthers)
+		cache.tied[block] = equal(sum, cache.top[block]) & w
 	}
 	return w
+}
+
+// equal returns the rows with a sum.
+func equal(sum *[blockRows]int32, v int32) (rows uint64) {
+	for i, s := range sum {
+		var same uint64
+		if s == v {
+			same = 1
+		}
+		rows |= same << i
+	}
+	return rows
 }
 
 // shapeRating is for nodes of one shape, and a pod that requests both CPU and memory.
@@ -326,11 +336,12 @@ type shapeRating struct {
 	most          bool
 }
 
-// run sets the sums of some rows, and returns those that have too little left.
-func (r *shapeRating) run(c *Cycle, rows uint64, sum *[blockRows]int32) (short uint64) {
-	short, unsure := rateShape(r.gauges, rows, r.want, r.fit, r.balanced, r.most, sum)
-	if r.balanced == 0 {
-		return short
+// run sets the sums of some rows, and returns those that have too little left. Top is
+// the greatest sum of the others, if it is exact.
+func (r *shapeRating) run(c *Cycle, rows uint64, sum *[blockRows]int32) (short uint64, top int32, exact bool) {
+	short, unsure, top := rateShape(r.gauges, rows, r.want, r.fit, r.balanced, r.most, sum)
+	if r.balanced == 0 || unsure == 0 {
+		return short, top, true
 	}
 	for m := unsure; m != 0; m &= m - 1 {
 		i := bits.TrailingZeros64(m)
@@ -339,13 +350,14 @@ func (r *shapeRating) run(c *Cycle, rows uint64, sum *[blockRows]int32) (short u
 		without := int64(r.balance[i])
 		sum[i] += r.balanced * int32(improvement(exact, without)-improvement(guess, without))
 	}
-	return short
+	return short, top, false
 }
 
 // rateShape sets the sums of some rows of a block, for a pod that requests both CPU
 // and memory. Those of the rows in short, which have too little left, mean nothing.
-// For the rows in unsure see balanceOfDifference.
-func rateShape(g *gauges, rows uint64, want *shares, fit, balanced int32, most bool, sum *[blockRows]int32) (short, unsure uint64) {
+// For the rows in unsure see balanceOfDifference. Top is the greatest of the sums.
+func rateShape(g *gauges, rows uint64, want *shares, fit, balanced int32, most bool, sum *[blockRows]int32) (short, unsure uint64, top int32) {
+	top = -1
 	// What is left of each is at least 1 if the pod fits, and far below 0 if not.
 	allCPU, allMemory := full+2-want.used[0], full+2-want.used[1]
 	for ; rows != 0; rows &= rows - 1 {
@@ -362,7 +374,9 @@ func rateShape(g *gauges, rows uint64, want *shares, fit, balanced int32, most b
 		if most {
 			c, m = full+2-c, full+2-m
 		}
-		sum[i] = fit*int32((c>>shareBits+m>>shareBits)>>1) + balanced*int32(improvement(with, int64(g.balance[i])))
+		v := fit*int32((c>>shareBits+m>>shareBits)>>1) + balanced*int32(improvement(with, int64(g.balance[i])))
+		sum[i] = v
+		top = max(top, v)
 	}
-	return short, unsure
+	return short, unsure, top
 }
