@@ -36,3 +36,7 @@ func FitsByShares(alloc, used, want int64) bool {
 func BalanceByShares(alloc, used, want [2]int64) (int64, bool) {
 	return balanceOfShares(percent(used[0], alloc[0])+percent(want[0], alloc[0]), percent(used[1], alloc[1])+percent(want[1], alloc[1]))
 }
+
+// ForgetUnused drops what is kept for templates that no pod has any more, as happens
+// when their number has doubled.
+func (c *Cluster) ForgetUnused() { c.forgetUnused() }

@@ -327,6 +327,9 @@ func must(t *testing.T, err error) {
 func change(t *testing.T, c *schedule.Cluster, r *random, p *schedule.Pod) *schedule.Cluster {
 	t.Helper()
 	ref := r.ref
+	if r.chance(5) {
+		c.ForgetUnused()
+	}
 	switch k := r.IntN(100); {
 	case k < 60:
 		d, err := c.Place(p)

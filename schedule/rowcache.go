@@ -42,7 +42,8 @@ func (c *Cycle) updateCache() error {
 	rows := &c.changed
 	k.valid = k.valid && k.shapes == t.shapes.numbering
 	whole := false
-	if k.valid && c.sameSkips(k) && (len(c.class.images) == 0 || k.nodes == t.version) && t.log.since(k.seq, t.rows/2, rows.words) {
+	same := c.sameSkips(k) // which also notes them, so it comes first
+	if k.valid && same && (len(c.class.images) == 0 || k.nodes == t.version) && t.log.since(k.seq, t.rows/2, rows.words) {
 		trim(rows)
 		k.mask = grow(k.mask, len(t.blocks))
 		k.top, k.tied = grow(k.top, len(t.blocks)), grow(k.tied, len(t.blocks))
