@@ -88,6 +88,10 @@ func (o overdue) Error() string {
 
 func (o overdue) Unwrap() error { return context.DeadlineExceeded }
 
+// patience is how long a call is waited for: a little longer than its context lasts, so
+// that a plugin that heeds it can still say so.
+func (s *Scheduler) patience() time.Duration { return s.o.PluginTimeout + s.o.PluginTimeout/16 }
+
 // call asks a plugin outside of the cycle, for PluginTimeout at most. The plugin gets
 // a copy of the pod's state, which takes the place of the old one if it comes back in
 // time; if it comes back later, late is called with the copy, if not nil.
@@ -110,7 +114,7 @@ func (s *Scheduler) call(ctx context.Context, at site, state *State, f func(cont
 		}
 		s.calls.returned(given)
 	})
-	timer := time.NewTimer(s.o.PluginTimeout)
+	timer := time.NewTimer(s.patience())
 	defer timer.Stop()
 	select {
 	case err := <-done:
@@ -150,7 +154,7 @@ func (s *Scheduler) inCycle(ctx context.Context, q *QueuedPod, f func(*Cluster))
 		f(c)
 		s.calls.returned(e)
 	})
-	timer := time.NewTimer(s.o.PluginTimeout)
+	timer := time.NewTimer(s.patience())
 	defer timer.Stop()
 	for {
 		select {

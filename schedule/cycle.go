@@ -287,17 +287,22 @@ func (c *Cycle) filterRow(row int32) (int, *Status, error) {
 // filterNominated looks again at the nodes where room is being made for other
 // pods of at least the same priority: the pod must fit with these in place too.
 func (c *Cycle) filterNominated(rows *Rows) error {
-	for _, row := range c.cluster.nominated.rows {
+	if len(c.cluster.nominated.rows) == 0 {
+		return nil
+	}
+	var row int32
+	fits := true
+	ask := func() error {
+		_, s, err := c.filterRow(row)
+		fits = s == nil
+		return err
+	}
+	for _, row = range c.cluster.nominated.rows {
 		if !rows.Has(int(row)) {
 			continue
 		}
-		fits := true
-		err := c.withNominated(row, func() error {
-			_, s, err := c.filterRow(row)
-			fits = s == nil
-			return err
-		})
-		if err != nil {
+		fits = true
+		if err := c.withNominated(row, ask); err != nil {
 			return err
 		}
 		if !fits {

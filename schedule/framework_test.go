@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -227,9 +228,9 @@ func TestPreFilterExtensions(t *testing.T) {
 
 // A pod that no event has moved is tried again after RetryAfter, and at once on Retry.
 func TestRetry(t *testing.T) {
-	open := false
+	var open atomic.Bool
 	o := withPlugin(plugin{filter: func(*schedule.Pod, *schedule.Node) *schedule.Status {
-		if open {
+		if open.Load() {
 			return nil
 		}
 		return schedule.Reject("closed")
@@ -239,17 +240,17 @@ func TestRetry(t *testing.T) {
 		w.node("n", 8)
 		w.pod("a", 1)
 		time.Sleep(20 * time.Second)
-		open = true
+		open.Store(true)
 		time.Sleep(30 * time.Second)
 		w.want()
 		w.Retry("another")
 		w.want()
 		w.Retry("mine")
 		w.want("a@n")
-		open = false
+		open.Store(false)
 		w.pod("b", 1)
 		time.Sleep(20 * time.Second)
-		open = true
+		open.Store(true)
 		time.Sleep(2 * time.Minute)
 		w.want("a@n", "b@n")
 	})

@@ -52,7 +52,7 @@ func (s *Scheduler) admitGang(ctx context.Context, g *gang) {
 // gangReady sends the gang on if nobody waits. The lock is held.
 func (s *Scheduler) gangReady(g *gang) {
 	if g.open == 0 && g.failed == nil {
-		s.later(func() { s.jobs <- job{gang: g} })
+		s.todo = append(s.todo, task{job: job{gang: g}})
 	}
 }
 

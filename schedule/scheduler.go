@@ -91,6 +91,7 @@ type task struct {
 	err   error
 	ask   *QueuedPod // whether pod may be queued
 	pod   *Pod
+	job   job
 	do    func() // anything else
 }
 
@@ -282,8 +283,10 @@ func (s *Scheduler) drain(ctx context.Context) bool {
 			s.fail(ctx, t.fail, t.err)
 		case t.ask != nil:
 			s.ask(ctx, t.ask, t.pod)
-		default:
+		case t.do != nil:
 			t.do()
+		default:
+			s.jobs <- t.job
 		}
 	}
 	n := len(todo)
@@ -339,7 +342,7 @@ func (s *Scheduler) tidy(now time.Time) time.Duration {
 			continue
 		}
 		delete(s.rebinds, a)
-		s.later(func() { s.jobs <- job{bind: a} })
+		s.todo = append(s.todo, task{job: job{bind: a}})
 		soonest(now)
 	}
 	return next.Sub(now)
@@ -404,14 +407,21 @@ func (s *Scheduler) refused(ctx context.Context, q *QueuedPod, err error, now ti
 	}
 }
 
-// makeRoom runs the PostFilter plugins and has their victims evicted.
-func (s *Scheduler) makeRoom(ctx context.Context, q *QueuedPod, fit *FitError) {
+func (s *Scheduler) postFilter(ctx context.Context, q *QueuedPod, fit *FitError) (*PostFilterResult, error) {
+	if !q.profile.foreign {
+		return s.cluster.cycle.postFilter(fit)
+	}
 	var r *PostFilterResult
 	var err error
 	if stuck := s.inCycle(ctx, q, func(c *Cluster) { r, err = c.cycle.postFilter(fit) }); stuck != nil {
-		s.later(func() { s.report(q.Pod, stuck) })
-		return
+		return nil, stuck
 	}
+	return r, err
+}
+
+// makeRoom runs the PostFilter plugins and has their victims evicted.
+func (s *Scheduler) makeRoom(ctx context.Context, q *QueuedPod, fit *FitError) {
+	r, err := s.postFilter(ctx, q, fit)
 	if err != nil {
 		if !errors.Is(err, ErrUnschedulable) {
 			s.later(func() { s.report(q.Pod, err) })
@@ -424,7 +434,7 @@ func (s *Scheduler) makeRoom(ctx context.Context, q *QueuedPod, fit *FitError) {
 	for _, v := range r.Victims {
 		if key := v.key(); !s.cluster.evicting[key] {
 			s.cluster.evicting[key] = true
-			s.later(func() { s.jobs <- job{evict: &eviction{v, q, r.NominatedNode}} })
+			s.todo = append(s.todo, task{job: job{evict: &eviction{v, q, r.NominatedNode}}})
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 // withNominated calls f while the pods that are nominated for the row, and come
 // before this one, are on it.
 func (c *Cycle) withNominated(row int32, f func() error) error {
-	var guests []*placed
+	guests := c.guests[:0]
 	for _, p := range c.cluster.nominated.on(row) {
 		if p.pod.Priority >= c.Pod.Priority && p.pod.key() != c.Pod.key() {
 			guests = append(guests, p)
@@ -27,7 +27,7 @@ func (c *Cycle) withNominated(row int32, f func() error) error {
 	if err == nil {
 		err = errors.Join(f(), c.extend(row, guests, false))
 	}
-	c.guests = nil
+	c.guests = guests[:0]
 	for _, p := range slices.Backward(guests) {
 		c.cluster.take(p)
 	}

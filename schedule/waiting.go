@@ -118,7 +118,7 @@ func (w *WaitingPod) finish(err error) {
 	case err != nil:
 		s.todo = append(s.todo, task{fail: a, err: err})
 	case a.gang == nil:
-		s.later(func() { s.jobs <- job{bind: a} })
+		s.todo = append(s.todo, task{job: job{bind: a}})
 	default:
 		a.gang.open--
 		s.gangReady(a.gang)
