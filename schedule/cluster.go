@@ -269,7 +269,7 @@ func (c *Cluster) add(pod *Pod, t *template, node string) error {
 		c.table.release(row)
 		return fmt.Errorf("pod %s on node %s: %w: %w", pod, node, ErrInvalid, err)
 	}
-	p := &placed{pod, t, row}
+	p := newPlaced(pod, t, row)
 	t.ref(c)
 	c.placed.put(pod.key(), p)
 	c.put(p)
@@ -348,7 +348,7 @@ func (c *Cluster) replace(old *placed, pod *Pod) {
 	if old.pod == pod {
 		return
 	}
-	p := &placed{pod, old.t, old.row}
+	p := newPlaced(pod, old.t, old.row)
 	c.placed.put(pod.key(), p)
 	c.table.replacePod(old, p)
 }

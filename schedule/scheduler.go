@@ -380,7 +380,7 @@ func (s *Scheduler) decide(ctx context.Context, q *QueuedPod) (int32, error) {
 // assume counts the pod as placed.
 func (s *Scheduler) assume(q *QueuedPod, row int32) *assumed {
 	c := s.cluster
-	a := &assumed{p: &placed{q.Pod, q.t, row}, node: c.table.node(row), q: q, state: c.cycle.state}
+	a := &assumed{p: newPlaced(q.Pod, q.t, row), node: c.table.node(row), q: q, state: c.cycle.state}
 	q.t.ref(c)
 	c.placed.put(q.key, a.p)
 	c.put(a.p)

@@ -5,6 +5,7 @@ package schedule
 import (
 	"math/bits"
 	"slices"
+	"time"
 )
 
 // The node table: one row per node, in columns, so that a plugin that looks at
@@ -69,6 +70,15 @@ type placed struct {
 	pod *Pod
 	t   *template
 	row int32
+
+	// Copies of the pod's, for preemption, which looks at the pods of many nodes: a Pod
+	// is several lines of a cache.
+	priority int32
+	started  time.Time
+}
+
+func newPlaced(pod *Pod, t *template, row int32) *placed {
+	return &placed{pod, t, row, pod.Priority, pod.Started}
 }
 
 type table struct {

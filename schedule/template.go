@@ -20,6 +20,8 @@ type template struct {
 	terminating bool
 
 	requests []amount // above 0
+	cpu      int64    // requested
+	memory   int64
 	nonzero  [2]int64 // CPU and memory as scores count them
 
 	tolerations []Toleration
@@ -134,6 +136,7 @@ func (t *template) setRequests(r Resources) {
 	for _, name := range r.extended() {
 		add(name, r.Extended[name])
 	}
+	t.cpu, t.memory = r.CPU, r.Memory
 	t.nonzero = [2]int64{r.CPU, r.Memory}
 	if r.CPU == 0 {
 		t.nonzero[0] = defaultCPU
