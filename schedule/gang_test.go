@@ -189,7 +189,7 @@ func TestGangIsBoundAtOnce(t *testing.T) {
 	b := &atomicBinder{fail: 2, BinderFunc: func(_ context.Context, p *schedule.Pod, _ *schedule.Node) error {
 		return fmt.Errorf("%s is bound alone", p)
 	}}
-	b.done = func(x schedule.Binding) error { return w.bind(nil, x.Pod, x.Node) }
+	b.done = func(x schedule.Binding) error { return w.bind(context.Background(), x.Pod, x.Node) }
 	run(t, schedule.Options{Binder: b}, func(x *world) {
 		w = x
 		w.gang()

@@ -15,11 +15,10 @@ import (
 	"github.com/slipway-dev/slipway/schedule"
 )
 
-// any is a plugin with every extension point that the scheduler waits for; a hook is
-// called at each.
+// everywhere is a plugin with every extension point that the scheduler waits for; a hook
+// is called at each.
 type everywhere struct {
 	hook func(ctx context.Context, point string, pod *schedule.Pod) *schedule.Status
-	less func(a, b *schedule.QueuedPod) bool
 }
 
 func (everywhere) Name() string { return "mine" }
