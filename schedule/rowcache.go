@@ -113,9 +113,10 @@ func (c *Cycle) judge(k *rowCache, rows *Rows, whole bool) error {
 			}
 		}
 	}
-	k.clear(rows, whole)
 	if fused.filter >= 0 {
 		fused.run(c, rows, k)
+	} else {
+		k.clear(rows, whole)
 	}
 	for i, w := range rows.words {
 		k.mask[rows.first+i] |= w

@@ -255,6 +255,7 @@ func (k kernel) run(c *Cycle, rows *Rows, cache *rowCache) {
 			continue
 		}
 		w = c.class.fitting(b, w)
+		clear(cache.sums(block)[:])
 		for _, i := range [2]int{k.fit, k.balanced} {
 			if i >= 0 {
 				s := &c.profile.scores[i]
