@@ -168,6 +168,10 @@ func (s *Scheduler) bound(ctx context.Context, w *worker, a *assumed) {
 	s.mu.Lock()
 	if s.o.AssumeTimeout > 0 && s.assumed[a.q.key] == a {
 		a.expires = time.Now().Add(s.o.AssumeTimeout)
+		if a.expires.Before(s.tidied) {
+			s.tidied = a.expires
+			s.poke()
+		}
 	}
 	a.q.t.unref(s.cluster) // the queue's; the placed pod keeps its own
 	s.mu.Unlock()

@@ -257,8 +257,11 @@ func (s *Scheduler) step(ctx context.Context) (wait time.Duration, more bool) {
 	q := s.queue.pop(now)
 	if q != nil {
 		s.try(ctx, q, now)
-	} else if len(s.todo) == 0 {
-		wait = s.tidy(now)
+	} else {
+		wait = s.tidied.Sub(now)
+		if t, ok := s.queue.next(); ok {
+			wait = min(wait, t.Sub(now))
+		}
 	}
 	s.mu.Unlock()
 	return wait, s.drain(ctx) || q != nil
@@ -300,7 +303,8 @@ func (s *Scheduler) drain(ctx context.Context) bool {
 // later has something done without the lock, which is held now.
 func (s *Scheduler) later(f func()) { s.todo = append(s.todo, task{do: f}) }
 
-// tidy does what is due at a time, and returns how long until the next such.
+// tidy does what is due at a time but for the queue, which knows itself, and returns
+// how long until the next such.
 func (s *Scheduler) tidy(now time.Time) time.Duration {
 	s.queue.flush(now, s.o.RetryAfter)
 	next := now.Add(maxIdle)
@@ -308,12 +312,6 @@ func (s *Scheduler) tidy(now time.Time) time.Duration {
 		if !t.IsZero() && t.Before(next) {
 			next = t
 		}
-	}
-	if len(s.queue.active.list) > 0 {
-		soonest(now)
-	}
-	if t, ok := s.queue.next(); ok {
-		soonest(t)
 	}
 	for key, a := range s.assumed {
 		if a.expires.IsZero() {
@@ -334,7 +332,6 @@ func (s *Scheduler) tidy(now time.Time) time.Duration {
 			continue
 		}
 		w.finish(fmt.Errorf("plugin %s: not permitted within its time", w.plugin))
-		soonest(now)
 	}
 	for a := range s.rebinds {
 		if a.rebind.After(now) {
@@ -343,7 +340,6 @@ func (s *Scheduler) tidy(now time.Time) time.Duration {
 		}
 		delete(s.rebinds, a)
 		s.todo = append(s.todo, task{job: job{bind: a}})
-		soonest(now)
 	}
 	return next.Sub(now)
 }

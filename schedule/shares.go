@@ -11,7 +11,8 @@ import (
 // percent, cut to whole numbers: four divisions per node and pod. The table keeps
 // these percentages with the nodes, as whole numbers scaled by 2^54 and rounded up,
 // and a pod's own percentages are worked out once per shape of node. What is left
-// to do per node is to add, compare and shift: 5 ns where the divisions took 20.
+// to do per node is to add, compare and shift: looking at 5,000 nodes for a pod of a new
+// kind took 37 ns per node with divisions, and takes 7 to 9 without.
 //
 // The result is exact. For amounts a and b of n, each rounded up, the sum is less
 // than 2 above (a+b)·100/n, while the next whole percentage is at least 2^54/n ≥ 4

@@ -51,10 +51,8 @@ type block struct {
 	pods [blockRows][]*placed
 }
 
-// gauges are what a cycle reads of every node. They are kept together, and apart
-// from the rest of the block, because blocks lie so far from each other that their
-// columns fight for the same lines of a cache: at 15,000 nodes that takes a third off
-// the time per node.
+// gauges are what a cycle reads of every node, 1.1 kB per block, together and apart from
+// the rest of the block, which is ten times that.
 type gauges struct {
 	crowded   uint64              // rows that have all the pods they may have
 	scaled    uint64              // rows that have what follows; see rescale
