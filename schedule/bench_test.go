@@ -54,13 +54,20 @@ func benchCluster(b *testing.B, nodes int) *schedule.Cluster {
 }
 
 // BenchmarkScan has one pod after the other, no two alike, looked at against all
-// nodes by all default plugins: nothing is known beforehand.
+// nodes by all default plugins: nothing is known beforehand. Half of the nodes have a
+// pod, or all have two, as at the end of BenchmarkSchedule; no two of these alike.
 func BenchmarkScan(b *testing.B) {
 	const nodes = 5000
+	for _, pods := range []int{nodes / 2, nodes * 2} {
+		b.Run(fmt.Sprintf("nodes=%d/pods=%d/slipway", nodes, pods), func(b *testing.B) { benchScan(b, nodes, pods) })
+	}
+}
+
+func benchScan(b *testing.B, nodes, pods int) {
 	c := benchCluster(b, nodes)
-	for i := range nodes / 2 { // half of the nodes are in use
-		p := benchPod("Basic", i, 1000)
-		p.NodeName = fmt.Sprintf("node-%d", i*2)
+	for i := range pods {
+		p := benchPod("Basic", i, pods)
+		p.NodeName = fmt.Sprintf("node-%d", i*2%nodes+i*2/nodes%2)
 		if err := c.AddPod(p); err != nil {
 			b.Fatal(err)
 		}
@@ -75,7 +82,7 @@ func BenchmarkScan(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(cpuTime(b)-cpu)/float64(b.N)/nodes, "cpu-ns/node")
+	b.ReportMetric(float64(cpuTime(b)-cpu)/float64(b.N)/float64(nodes), "cpu-ns/node")
 }
 
 // benchPod returns a pod of one of a number of templates.
@@ -282,9 +289,12 @@ func BenchmarkFork(b *testing.B) {
 	pod := benchPod("Basic", 10_000, 1)
 	b.Run("only", func(b *testing.B) {
 		b.ReportAllocs()
+		runtime.GC()
+		cpu := cpuTime(b)
 		for b.Loop() {
 			c.Fork()
 		}
+		b.ReportMetric(float64(cpuTime(b)-cpu)/float64(b.N), "cpu-ns/fork")
 	})
 	b.Run("place", func(b *testing.B) { // with a first question
 		b.ReportAllocs()

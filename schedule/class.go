@@ -5,8 +5,7 @@ package schedule
 import "fmt"
 
 // class is a template made ready for one cluster: names are resolved to
-// columns, counters and numbers, so that a cycle only does arithmetic. It also
-// keeps the verdicts of the last cycle (see rowCache).
+// columns, counters and numbers, so that a cycle only does arithmetic.
 type class struct {
 	t *template
 
@@ -21,8 +20,9 @@ type class struct {
 
 	placed int // pods of the class that are on nodes
 
-	owns []*counter // that exist for this class's terms
-	feed []*counter // that a placed pod of the class counts in
+	owns []*counter  // that exist for this class's terms
+	feed []*counter  // that a placed pod of the class counts in
+	room [4]*counter // for the first two of each
 
 	affinityTo     []*counter // one per required affinity term
 	selfAffine     bool       // the pod meets its own required affinity
@@ -33,14 +33,13 @@ type class struct {
 	hardSpread     []spread
 	softSpread     []spread
 
-	seen   int         // cycles so far, to tell a one-off from a stream of equals
-	caches []*rowCache // by profile
+	local *localCaches // shared by the classes that node-local plugins can't tell apart
+	own   localCaches  // used by the first of them
 }
 
 type request struct {
 	resource int
 	amount   int64
-	name     string
 	status   *Status // when a node has too little left
 }
 
@@ -86,15 +85,21 @@ func (c *class) taint(t *table, set int32) *taintVerdict {
 // newClass resolves a template and links it with the counters of others.
 func (c *Cluster) newClass(t *template) *class {
 	x := &class{t: t, affinity: c.table.nodeMatcher(t)}
+	x.owns, x.feed = x.room[0:0:2], x.room[2:2:4]
 	for _, p := range t.preferred {
 		x.preferred = append(x.preferred, weightedTests{p.weight, c.table.termTests(&p.term)})
 	}
+	if len(t.requests) > 0 {
+		x.requests = make([]request, 0, len(t.requests))
+	}
 	for _, r := range t.requests {
-		x.requests = append(x.requests, request{c.table.resources.id(r.name), r.amount, r.name, Reject("Insufficient " + r.name)})
+		id := c.table.resources.id(r.name)
+		x.requests = append(x.requests, request{id, r.amount, c.table.insufficient(id, r.name)})
 	}
 	for _, image := range t.images {
 		x.images = append(x.images, c.table.image(image))
 	}
+	c.joinCaches(x)
 	c.counters.link(c, x)
 	return x
 }

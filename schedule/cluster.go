@@ -36,6 +36,7 @@ type Cluster struct {
 	index     map[*template][]int32 // see byTemplate
 	indexed   uint64
 
+	locals map[string]*localCaches
 	caches []cacheSlot
 	clock  uint64
 	sweep  int // number of templates at which to look for unused ones
@@ -81,6 +82,7 @@ func NewCluster(seed uint64, profiles ...Profile) (*Cluster, error) {
 func (c *Cluster) init() {
 	c.templates = map[string]*template{}
 	c.classes = map[*template]*class{}
+	c.locals = map[string]*localCaches{}
 	c.counters = newCounters()
 	c.sweep = 1024
 	c.rand = rand.New(rand.NewPCG(c.seed, 0))
@@ -267,7 +269,7 @@ func (c *Cluster) add(pod *Pod, t *template, node string) error {
 		c.table.release(row)
 		return fmt.Errorf("pod %s on node %s: %w: %w", pod, node, ErrInvalid, err)
 	}
-	p := &placed{pod, t, row}
+	p := newPlaced(pod, t, row)
 	t.ref(c)
 	c.placed.put(pod.key(), p)
 	c.put(p)
@@ -346,7 +348,7 @@ func (c *Cluster) replace(old *placed, pod *Pod) {
 	if old.pod == pod {
 		return
 	}
-	p := &placed{pod, old.t, old.row}
+	p := newPlaced(pod, old.t, old.row)
 	c.placed.put(pod.key(), p)
 	c.table.replacePod(old, p)
 }
@@ -398,7 +400,7 @@ func (c *Cluster) recount() {
 	}
 	c.classes = map[*template]*class{}
 	c.counters = newCounters()
-	c.caches = nil
+	c.locals, c.caches = map[string]*localCaches{}, nil
 	c.partial, c.derived = true, false
 	c.derive()
 	for t, n := range placed {
@@ -427,13 +429,17 @@ func (c *Cluster) template(pod *Pod) (*template, error) {
 	if pod.Name == "" {
 		return nil, fmt.Errorf("%w: a pod in namespace %q has no name", ErrInvalid, pod.Namespace)
 	}
-	key := c.key.pod(pod)
+	key, local := c.key.pod(pod)
 	if p, err := c.profile(pod); err == nil && len(p.local) > 0 {
 		c.key.str(p.name)
 		for _, q := range p.local {
-			c.key.str(q.LocalKey(pod))
+			var text string
+			if err := guard(site{q.Name(), "LocalKey", pod, nil}, func() *Status { text = q.LocalKey(pod); return nil }); err != nil {
+				return nil, err
+			}
+			c.key.str(text)
 		}
-		key = c.key.buf
+		key, local = c.key.buf, len(c.key.buf) // others may look at anything
 	}
 	if t, ok := c.templates[string(key)]; ok {
 		return t, nil
@@ -445,6 +451,7 @@ func (c *Cluster) template(pod *Pod) (*template, error) {
 	if len(c.templates) >= c.sweep {
 		c.forgetUnused()
 	}
+	t.local = t.key[:local]
 	t.home = c
 	c.templates[t.key] = t
 	return t, nil
@@ -475,7 +482,7 @@ func (c *Cluster) forgetUnused() {
 		delete(c.templates, key)
 		if x, ok := c.classes[t]; ok {
 			dead[x] = true
-			c.dropCache(x)
+			c.leaveCaches(x)
 			delete(c.classes, t)
 		}
 	}

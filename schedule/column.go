@@ -15,6 +15,7 @@ type column struct {
 	*columnData
 	shared bool       // with a fork: copy before writing
 	sets   [][]uint64 // by value: the rows that have it; see rowSets
+	any    []uint64   // the rows that have a value; nil: not known
 }
 
 type columnData struct {
@@ -78,7 +79,7 @@ func (c *column) set(row, id int32) {
 		return
 	}
 	c.write()
-	c.sets = nil
+	c.sets, c.any = nil, nil
 	for len(c.ids) <= int(row) {
 		c.ids = append(c.ids, absent)
 	}
@@ -112,6 +113,19 @@ func (c *column) rowSets() [][]uint64 {
 		}
 	}
 	return c.sets
+}
+
+// labelled returns the rows that have a value.
+func (c *column) labelled() []uint64 {
+	if c.any == nil {
+		c.any = make([]uint64, (len(c.ids)+blockRows-1)/blockRows)
+		for row, id := range c.ids {
+			if id != absent {
+				c.any[row/blockRows] |= 1 << (row % blockRows)
+			}
+		}
+	}
+	return c.any
 }
 
 // of returns the value number of a row.

@@ -2,7 +2,10 @@
 
 package schedule
 
-import "math"
+import (
+	"math"
+	"math/bits"
+)
 
 // counter counts pods by topology domain, and is kept up to date as pods come
 // and go, so that no cycle has to look at the pods of all nodes. There are two
@@ -10,7 +13,6 @@ import "math"
 // selector. The other, a carrier, counts the pods that have a term, for the
 // pods that the term chooses: anti-affinity is symmetric, and so are preferences.
 type counter struct {
-	text     string // tells counters apart
 	kind     counterKind
 	weight   int64 // of the term carried
 	column   *column
@@ -18,16 +20,16 @@ type counter struct {
 	eligible *eligibility  // rows that count; nil means all
 	refs     int           // classes that read it, or carry it
 
-	n     pages   // by domain
-	nodes []int32 // by domain: eligible nodes; kept only if eligible is not nil
+	n     tallies // by domain
 	total int64
 
-	present []uint64 // rows whose domain has a pod; kept for required terms
+	required bool     // by a term of a filter
+	present  []uint64 // rows whose domain has a pod; kept for filters, while there are many such domains
 
-	domains  int   // with an eligible node
-	min      int64 // least count among these
+	min      int64 // least count of a domain with an eligible node
 	atMin    int   // how many have it
 	minKnown bool
+	minAsOf  uint64 // the version of the eligible nodes
 }
 
 type counterKind uint8
@@ -40,31 +42,75 @@ const (
 	carryAvoid                       // pods with this preferred anti-affinity term
 )
 
-// pages is an array by domain of which only the pages that were written to
-// exist: ten thousand counters over five thousand hosts would not fit otherwise.
-type pages []*page
+// tallies is an array by domain of which only what was written to exists: ten
+// thousand counters over five thousand hosts would not fit otherwise. Most of them
+// have a pod in a few domains only; these need no memory of their own.
+type tallies struct {
+	few   [4]domainTally // of the used first ones; until pages are needed
+	used  int
+	pages []*page
+}
+
+type domainTally struct{ domain, n int32 }
 
 type page struct {
 	n       [64]int32
 	nonzero uint64
 }
 
-func (p pages) get(d int32) int64 {
-	if i := int(d >> 6); i < len(p) && p[i] != nil {
-		return int64(p[i].n[d&63])
+func (p *tallies) get(d int32) int64 {
+	if p.pages == nil {
+		for i := range p.few[:p.used] {
+			if p.few[i].domain == d {
+				return int64(p.few[i].n)
+			}
+		}
+		return 0
+	}
+	if i := int(d >> 6); i < len(p.pages) && p.pages[i] != nil {
+		return int64(p.pages[i].n[d&63])
 	}
 	return 0
 }
 
-func (p *pages) add(d, delta int32) int64 {
-	i := int(d >> 6)
-	for len(*p) <= i {
-		*p = append(*p, nil)
+// add changes the count of a domain and returns it. There are that many domains.
+func (p *tallies) add(d, delta int32, domains int) int64 {
+	if p.pages != nil {
+		return p.addPage(d, delta, domains)
 	}
-	if (*p)[i] == nil {
-		(*p)[i] = new(page)
+	for i := range p.few[:p.used] {
+		f := &p.few[i]
+		if f.domain != d {
+			continue
+		}
+		f.n += delta
+		n := f.n
+		if n == 0 {
+			p.used--
+			*f = p.few[p.used]
+		}
+		return int64(n)
 	}
-	g := (*p)[i]
+	if p.used < len(p.few) {
+		p.few[p.used] = domainTally{d, delta}
+		p.used++
+		return int64(delta)
+	}
+	for _, f := range p.few {
+		p.addPage(f.domain, f.n, domains)
+	}
+	return p.addPage(d, delta, domains)
+}
+
+func (p *tallies) addPage(d, delta int32, domains int) int64 {
+	if n := max(domains, int(d)+1)/64 + 1; len(p.pages) < n {
+		p.pages = append(p.pages, make([]*page, n-len(p.pages))...)
+	}
+	g := p.pages[d>>6]
+	if g == nil {
+		g = new(page)
+		p.pages[d>>6] = g
+	}
 	g.n[d&63] += delta
 	if g.n[d&63] != 0 {
 		g.nonzero |= 1 << (d & 63)
@@ -72,6 +118,29 @@ func (p *pages) add(d, delta int32) int64 {
 		g.nonzero &^= 1 << (d & 63)
 	}
 	return int64(g.n[d&63])
+}
+
+// all yields the domains with a count.
+func (p *tallies) all(yield func(d, n int32) bool) {
+	if p.pages == nil {
+		for _, f := range p.few[:p.used] {
+			if !yield(f.domain, f.n) {
+				return
+			}
+		}
+		return
+	}
+	for i, g := range p.pages {
+		if g == nil {
+			continue
+		}
+		for w := g.nonzero; w != 0; w &= w - 1 {
+			j := bits.TrailingZeros64(w)
+			if !yield(int32(i*64+j), g.n[j]) {
+				return
+			}
+		}
+	}
 }
 
 // counts reports whether pods on the row count, and in which domain.
@@ -89,10 +158,10 @@ func (k *counter) add(t *table, row int32, delta int32) {
 	if !ok {
 		return
 	}
-	n := k.n.add(d, delta)
+	n := k.n.add(d, delta, len(k.column.values))
 	k.total += int64(delta)
-	if k.present != nil && (n == 0 || n == 1 && delta > 0) {
-		k.mark(t, d, n > 0)
+	if k.needsPresent(t) && (n == 0 || n == 1 && delta > 0) {
+		k.mark(d, n > 0)
 	}
 	k.moveMin(n-int64(delta), n)
 }
@@ -112,8 +181,47 @@ func (k *counter) moveMin(from, to int64) {
 	}
 }
 
+// needsPresent reports whether present is to be kept, and begins it when there come
+// to be more than a few domains.
+func (k *counter) needsPresent(t *table) bool {
+	if !k.required || k.n.pages == nil {
+		return false
+	}
+	if k.present == nil {
+		k.present = make([]uint64, len(t.blocks))
+		for d := range k.n.all {
+			k.mark(d, true)
+		}
+	}
+	return true
+}
+
+// near returns the rows whose domain has a pod, in scratch if need be.
+func (k *counter) near(scratch []uint64) []uint64 {
+	if k.present != nil {
+		return k.present
+	}
+	clear(scratch)
+	sets := k.column.rowSets()
+	for d, n := range k.n.all {
+		if n <= 0 {
+			continue
+		}
+		if sets != nil {
+			for i, w := range sets[d] {
+				scratch[i] |= w
+			}
+			continue
+		}
+		for _, row := range k.column.members[d] {
+			scratch[row/blockRows] |= 1 << (row % blockRows)
+		}
+	}
+	return scratch
+}
+
 // mark notes whether the rows of a domain have a pod among them.
-func (k *counter) mark(t *table, d int32, present bool) {
+func (k *counter) mark(d int32, present bool) {
 	for _, row := range k.column.members[d] {
 		k.setPresent(row, present)
 	}
@@ -130,7 +238,7 @@ func (k *counter) setPresent(row int32, present bool) {
 	}
 }
 
-// visit counts a node with its pods (sign 1) or forgets it (-1). What the node is
+// visit counts the pods of a node (sign 1) or forgets them (-1). What the node is
 // must not change between the two.
 func (k *counter) visit(t *table, row, pods, sign int32) {
 	if k.present != nil {
@@ -141,24 +249,12 @@ func (k *counter) visit(t *table, row, pods, sign int32) {
 	if !ok {
 		return
 	}
-	if k.eligible != nil {
-		for len(k.nodes) <= int(d) {
-			k.nodes = append(k.nodes, 0)
-		}
-		k.nodes[d] += sign
-		if sign > 0 && k.nodes[d] == 1 {
-			k.domains++
-		} else if sign < 0 && k.nodes[d] == 0 {
-			k.domains--
-		}
-		k.minKnown = false
-	}
 	if pods > 0 {
 		was := k.n.get(d)
-		n := k.n.add(d, sign*pods)
+		n := k.n.add(d, sign*pods, len(k.column.values))
 		k.total += int64(sign * pods)
-		if k.present != nil && (was > 0) != (n > 0) {
-			k.mark(t, d, n > 0)
+		if k.needsPresent(t) && (was > 0) != (n > 0) {
+			k.mark(d, n > 0)
 		}
 		if k.present != nil && sign < 0 {
 			k.setPresent(row, false)
@@ -169,9 +265,9 @@ func (k *counter) visit(t *table, row, pods, sign int32) {
 
 // least returns the smallest count of any domain with an eligible node.
 func (k *counter) least() int64 {
-	if !k.minKnown {
-		k.min, k.atMin, k.minKnown = math.MaxInt64, 0, true
-		for d, nodes := range k.nodes {
+	if !k.minKnown || k.minAsOf != k.eligible.version {
+		k.min, k.atMin, k.minKnown, k.minAsOf = math.MaxInt64, 0, true, k.eligible.version
+		for d, nodes := range k.eligible.nodes {
 			if nodes == 0 {
 				continue
 			}
@@ -190,12 +286,38 @@ func (k *counter) least() int64 {
 }
 
 // eligibility says which rows count for a spread constraint: the nodes with all
-// its topology keys that the inclusion policies let in (KEP-3094).
+// its topology keys that the inclusion policies let in (KEP-3094). It counts them by
+// domain, once for all constraints that agree in this.
 type eligibility struct {
+	topology    *column
 	columns     []*column
 	affinity    *nodeMatcher // nil: any node
 	tolerations []Toleration
 	honorTaints bool
+
+	text    string
+	refs    int     // counters that use it
+	nodes   []int32 // by domain
+	domains int     // with a node
+	version uint64  // counts the changes to nodes
+}
+
+// visit counts a node (sign 1) or forgets it (-1).
+func (e *eligibility) visit(t *table, row, sign int32) {
+	d := e.topology.of(row)
+	if d == absent || !e.match(t, row) {
+		return
+	}
+	for len(e.nodes) <= int(d) {
+		e.nodes = append(e.nodes, 0)
+	}
+	e.nodes[d] += sign
+	if sign > 0 && e.nodes[d] == 1 {
+		e.domains++
+	} else if sign < 0 && e.nodes[d] == 0 {
+		e.domains--
+	}
+	e.version++
 }
 
 func (e *eligibility) match(t *table, row int32) bool {

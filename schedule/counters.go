@@ -3,7 +3,6 @@
 package schedule
 
 import (
-	"fmt"
 	"slices"
 )
 
@@ -16,7 +15,9 @@ type counters struct {
 	unanchored  []*counter
 	byLabel     map[[2]string][]*class
 	classes     []*class
+	eligible    map[string]*eligibility
 	byNamespace bool // some selector chooses namespaces by label
+	text        keyWriter
 }
 
 func newCounters() counters {
@@ -24,15 +25,14 @@ func newCounters() counters {
 		byKey:    map[string]*counter{},
 		anchored: map[[2]string][]*counter{},
 		byLabel:  map[[2]string][]*class{},
+		eligible: map[string]*eligibility{},
 	}
 }
 
 // link makes the counters that a new class needs and joins it to those there
 // are.
 func (r *counters) link(c *Cluster, x *class) {
-	for _, k := range r.matching(c, x.t) {
-		k.joinClass(x)
-	}
+	r.joinMatching(c, x)
 	r.classes = append(r.classes, x)
 	for key, value := range x.t.labels {
 		label := [2]string{key, value}
@@ -44,25 +44,22 @@ func (r *counters) link(c *Cluster, x *class) {
 
 func (r *counters) linkAffinity(c *Cluster, x *class) {
 	t := x.t
-	var all []podSelector
-	for i := range t.affinity.required {
-		all = append(all, t.affinity.required[i].pods)
-	}
+	all := t.affinity.all
 	x.selfAffine = c.chosen(all, t)
 	for i := range t.affinity.required {
 		term := &t.affinity.required[i]
-		x.affinityTo = append(x.affinityTo, r.counter(c, x, countMatching, term.key, 0, all, nil, true))
+		x.affinityTo = append(x.affinityTo, r.counter(c, x, counter{kind: countMatching, all: all, required: true}, term.key, ""))
 		r.carry(c, x, carryAffinity, term, 0)
 	}
 	for i := range t.anti.required {
 		term := &t.anti.required[i]
-		x.antiTo = append(x.antiTo, r.counter(c, x, countMatching, term.key, 0, []podSelector{term.pods}, nil, true))
+		x.antiTo = append(x.antiTo, r.counter(c, x, counter{kind: countMatching, all: term.pods, required: true}, term.key, ""))
 		r.carry(c, x, carryAnti, term, 0)
 	}
 	prefer := func(list []weightedPodTerm, sign int64, kind counterKind) {
 		for i := range list {
 			term := &list[i].term
-			k := r.counter(c, x, countMatching, term.key, 0, []podSelector{term.pods}, nil, false)
+			k := r.counter(c, x, counter{kind: countMatching, all: term.pods}, term.key, "")
 			x.prefers = append(x.prefers, weightedCounter{sign * list[i].weight, k})
 			r.carry(c, x, kind, term, list[i].weight)
 		}
@@ -75,67 +72,90 @@ func (r *counters) linkSpread(c *Cluster, x *class) {
 	for i := range x.t.spread {
 		term := &x.t.spread[i]
 		s := spread{spreadTerm: term}
-		text, e := c.eligibility(x, term)
-		s.counter = r.counterFor(c, x, countMatching, term.key, 0, []podSelector{term.selector}, text, e, false)
+		e := r.eligibility(c, x, term)
+		s.counter = r.counter(c, x, counter{kind: countMatching, all: term.selector, eligible: e}, term.key, e.text)
 		if !term.soft {
 			x.hardSpread = append(x.hardSpread, s)
 			continue
 		}
 		if term.key == LabelHostname {
-			s.host = r.counter(c, x, countMatching, nameKey, 0, []podSelector{term.selector}, nil, false)
+			s.host = r.counter(c, x, counter{kind: countMatching, all: term.selector}, nameKey, "")
 		}
 		x.softSpread = append(x.softSpread, s)
 	}
 }
 
-// eligibility says which nodes count for a constraint, and a text that tells
-// different answers apart.
-func (c *Cluster) eligibility(x *class, term *spreadTerm) (string, *eligibility) {
-	e := &eligibility{}
-	var text string
+// eligibility says which nodes count for a constraint.
+func (r *counters) eligibility(c *Cluster, x *class, term *spreadTerm) *eligibility {
+	w := &r.text
+	w.buf = w.buf[:0]
+	w.str(term.key)
+	for i := range x.t.spread {
+		if other := &x.t.spread[i]; other.soft == term.soft {
+			w.str(other.key)
+		}
+	}
+	w.flag(term.allNodes || x.affinity == nil)
+	if !term.allNodes && x.affinity != nil {
+		w.parsed(x.t.selector)
+		w.num(int64(len(x.t.required)))
+		for i := range x.t.required {
+			w.parsed(x.t.required[i].labels)
+			w.requirements(x.t.required[i].fields)
+		}
+	}
+	w.flag(term.honorTaints)
+	if term.honorTaints {
+		w.tolerations(x.t.tolerations)
+	}
+	if e, ok := r.eligible[string(w.buf)]; ok {
+		return e
+	}
+	e := &eligibility{text: string(w.buf), topology: c.table.column(term.key), honorTaints: term.honorTaints, tolerations: x.t.tolerations}
 	for i := range x.t.spread {
 		if other := &x.t.spread[i]; other.soft == term.soft {
 			e.columns = append(e.columns, c.table.column(other.key))
-			text += fmt.Sprintf("%q ", other.key)
 		}
 	}
 	if !term.allNodes {
 		e.affinity = x.affinity
-		if e.affinity != nil {
-			text += fmt.Sprintf("%q %v", x.t.selector, x.t.required)
+	}
+	for row := range int32(c.table.rows) {
+		if c.table.node(row) != nil {
+			e.visit(c.table, row, 1)
 		}
 	}
-	if term.honorTaints {
-		e.honorTaints, e.tolerations = true, x.t.tolerations
-		text += fmt.Sprintf("taints %q", x.t.tolerations)
-	}
-	return text, e
+	r.eligible[e.text] = e
+	return e
 }
 
 // carry makes the counter of the pods that have the term.
 func (r *counters) carry(c *Cluster, x *class, kind counterKind, term *podTerm, weight int64) {
-	k := r.counter(c, x, kind, term.key, weight, []podSelector{term.pods}, nil, kind == carryAnti)
+	k := r.counter(c, x, counter{kind: kind, weight: weight, all: term.pods, required: kind == carryAnti}, term.key, "")
 	x.feed = append(x.feed, k) // equal terms of one pod count twice, as in Kubernetes
 }
 
-func (r *counters) counter(c *Cluster, x *class, kind counterKind, key string, weight int64, all []podSelector, e *eligibility, present bool) *counter {
-	return r.counterFor(c, x, kind, key, weight, all, "", e, present)
-}
-
-// counterFor returns the counter with these properties, making it if x is the
-// first to need it.
-func (r *counters) counterFor(c *Cluster, x *class, kind counterKind, key string, weight int64, all []podSelector, eligible string, e *eligibility, present bool) *counter {
-	text := fmt.Sprintf("%d %q %d %q %v", kind, key, weight, eligible, present)
-	for i := range all {
-		text += all[i].text
+// counter returns the counter with the properties of want over the topology key,
+// making it if x is the first to need it. The text tells eligible ones apart.
+func (r *counters) counter(c *Cluster, x *class, want counter, key, eligible string) *counter {
+	w := &r.text
+	w.buf = w.buf[:0]
+	w.num(int64(want.kind))
+	w.str(key)
+	w.num(want.weight)
+	w.str(eligible)
+	w.flag(want.required)
+	for i := range want.all {
+		w.str(want.all[i].text)
 	}
-	k, ok := r.byKey[text]
+	k, ok := r.byKey[string(w.buf)]
 	if !ok {
-		k = &counter{kind: kind, column: c.table.column(key), all: all, eligible: e, text: text, weight: weight}
-		if present {
-			k.present = make([]uint64, len(c.table.blocks))
+		k = &want
+		k.column = c.table.column(key)
+		if k.eligible != nil {
+			k.eligible.refs++
 		}
-		r.byKey[text] = k
+		r.byKey[string(w.buf)] = k
 		r.index(c, k)
 		c.count(k)
 	}
@@ -181,23 +201,21 @@ func (k *counter) joinClass(x *class) {
 	}
 }
 
-// matching returns the counters whose selectors choose pods of t.
-func (r *counters) matching(c *Cluster, t *template) []*counter {
-	var found []*counter
+// joinMatching joins a class to the counters whose selectors choose its pods.
+func (r *counters) joinMatching(c *Cluster, x *class) {
 	try := func(list []*counter) {
 		for _, k := range list {
-			if c.chosen(k.all, t) {
-				found = append(found, k)
+			if c.chosen(k.all, x.t) {
+				k.joinClass(x)
 			}
 		}
 	}
 	if len(r.anchored) > 0 {
-		for key, value := range t.labels {
+		for key, value := range x.t.labels {
 			try(r.anchored[[2]string{key, value}])
 		}
 	}
 	try(r.unanchored)
-	return found
 }
 
 // chosen reports whether all selectors choose pods of t.
@@ -210,15 +228,8 @@ func (c *Cluster) chosen(all []podSelector, t *template) bool {
 	return len(all) > 0
 }
 
-// count counts the nodes, and the pods that are placed already.
+// count counts the pods that are placed already.
 func (c *Cluster) count(k *counter) {
-	if k.eligible != nil {
-		for row := range int32(c.table.rows) {
-			if c.table.node(row) != nil {
-				k.visit(c.table, row, 0, 1)
-			}
-		}
-	}
 	if k.kind != countMatching || !c.mayMatch(k) {
 		return
 	}
@@ -278,12 +289,18 @@ func (c *Cluster) podsByCounter(row int32) map[*counter]int32 {
 
 // join counts the node of a row and its pods, leave forgets them.
 func (c *Cluster) join(row int32, pods map[*counter]int32) {
+	for _, e := range c.counters.eligible {
+		e.visit(c.table, row, 1)
+	}
 	for _, k := range c.counters.byKey {
 		k.visit(c.table, row, pods[k], 1)
 	}
 }
 
 func (c *Cluster) leave(row int32, pods map[*counter]int32) {
+	for _, e := range c.counters.eligible {
+		e.visit(c.table, row, -1)
+	}
 	for _, k := range c.counters.byKey {
 		k.visit(c.table, row, pods[k], -1)
 	}
@@ -298,8 +315,14 @@ func (r *counters) prune(dead map[*class]bool) {
 	}
 	gone := func(k *counter) bool { return k.refs == 0 }
 	for key, k := range r.byKey {
-		if gone(k) {
-			delete(r.byKey, key)
+		if !gone(k) {
+			continue
+		}
+		delete(r.byKey, key)
+		if e := k.eligible; e != nil {
+			if e.refs--; e.refs == 0 {
+				delete(r.eligible, e.text)
+			}
 		}
 	}
 	for label, list := range r.anchored {

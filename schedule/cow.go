@@ -8,12 +8,13 @@ import (
 )
 
 // cowMap is a map from strings that can be forked in constant time: it is cut
-// into shards, and a shard that is shared is copied before it is written to.
-// The first write to
-// a shard after a fork copies 1/128 of the entries.
+// into shards, and a shard that is shared is copied before it is written to, as
+// is the list of shards. The first write to a shard after a fork copies 1/128 of the
+// entries.
 type cowMap[V any] struct {
 	seed   maphash.Seed
 	shards *[cowShards]cowShard[V]
+	shared bool // the list
 	n      int
 }
 
@@ -29,11 +30,20 @@ func newCowMap[V any]() cowMap[V] {
 }
 
 func (c *cowMap[V]) fork() cowMap[V] {
-	for i := range c.shards {
-		c.shards[i].shared = true
+	c.shared = true
+	return cowMap[V]{seed: c.seed, shards: c.shards, shared: true, n: c.n}
+}
+
+// own makes the list of shards its own.
+func (c *cowMap[V]) own() {
+	if !c.shared {
+		return
 	}
 	shards := *c.shards
-	return cowMap[V]{seed: c.seed, shards: &shards, n: c.n}
+	for i := range shards {
+		shards[i].shared = true
+	}
+	c.shards, c.shared = &shards, false
 }
 
 func (c *cowMap[V]) shard(key string) *cowShard[V] {
@@ -46,6 +56,7 @@ func (c *cowMap[V]) get(key string) (V, bool) {
 }
 
 func (c *cowMap[V]) put(key string, v V) {
+	c.own()
 	s := c.shard(key)
 	s.own()
 	if _, ok := s.m[key]; !ok {
@@ -55,10 +66,11 @@ func (c *cowMap[V]) put(key string, v V) {
 }
 
 func (c *cowMap[V]) remove(key string) {
-	s := c.shard(key)
-	if _, ok := s.m[key]; !ok {
+	if _, ok := c.get(key); !ok {
 		return
 	}
+	c.own()
+	s := c.shard(key)
 	s.own()
 	delete(s.m, key)
 	c.n--

@@ -3,9 +3,10 @@
 package schedule
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"slices"
 )
 
 // Cycle is the attempt to find a node for one pod: what plugins get to see. It
@@ -24,8 +25,9 @@ type Cycle struct {
 	full       bool   // compute every score, also those that are the same for all nodes
 	narrowed   bool
 	narrow     []uint64
-	at         place                  // what is running, for errors
-	watch      *atomic.Pointer[place] // the same for a watchdog; nil: there is none
+	at         place           // what is running, for errors
+	watch      *watch          // nil: no plugin can get stuck
+	ctx        context.Context // for plugins; nil means the background's
 
 	words      []uint64 // the rows that are left
 	feasible   Rows
@@ -42,6 +44,8 @@ type Cycle struct {
 	columns    [][]int64
 	flats      [][]int64
 	tied       []uint64 // rows with the best total
+	wants      []shares // of the class, by shape
+	rates      [blockRows]int32
 	once       rowCache
 	cache      *rowCache
 	spread     spreadState
@@ -51,6 +55,7 @@ type Cycle struct {
 	allowed    []uint64          // scratch of PodTopologySpread
 	lower      []*placed         // scratch of DefaultPreemption
 	off        []*placed         // off their node for a trial
+	guests     []*placed         // on a node for a trial
 	found      candidate
 	seen       []bool // scratch of PodTopologySpread, by domain
 }
@@ -135,16 +140,30 @@ func (c *Cycle) catch(err *error) {
 	if c.at.plugin == "" {
 		return
 	}
-	if v := recover(); v != nil {
-		for _, p := range c.off { // a trial was cut short
-			c.cluster.put(p)
-		}
-		c.off = c.off[:0]
-		cause, ok := v.(error)
-		if !ok {
-			cause = fmt.Errorf("%v", v)
-		}
-		*err = c.failure(fmt.Errorf("panic: %w", cause))
+	v := recover()
+	if v == nil {
+		return
+	}
+	if c.watch != nil && !c.watch.back() || v == errAbandoned {
+		*err = errAbandoned
+		return
+	}
+	c.undo(c.cluster) // a trial was cut short
+	c.off, c.guests = c.off[:0], c.guests[:0]
+	cause, ok := v.(error)
+	if !ok {
+		cause = fmt.Errorf("%v", v)
+	}
+	*err = c.failure(fmt.Errorf("panic: %w", cause))
+}
+
+// undo takes back what a trial has changed in a cluster.
+func (c *Cycle) undo(cluster *Cluster) {
+	for _, p := range slices.Backward(c.guests) {
+		cluster.take(p)
+	}
+	for _, p := range c.off {
+		cluster.put(p)
 	}
 }
 
@@ -165,29 +184,14 @@ func (c *Cycle) failed(s *Status) error {
 }
 
 // enter notes which plugin is about to run.
-func (c *Cycle) enter(plugin, point string) { c.enterRow(plugin, point, noRow) }
-
-func (c *Cycle) enterRow(plugin, point string, row int32) {
-	c.at = place{plugin, point, row}
-	if c.watch != nil {
-		c.watch.Store(&place{plugin, point, row})
-	}
-}
-
-// onRow notes the node that the plugin is asked about.
-func (c *Cycle) onRow(row int32) {
-	c.at.row = row
-	if c.watch != nil {
-		c.watch.Store(&place{c.at.plugin, c.at.point, row})
-	}
-}
+func (c *Cycle) enter(plugin, point string) { c.at = place{plugin, point, noRow} }
 
 // preFilter runs the PreFilter plugins. A refusal is a [*FitError].
 func (c *Cycle) preFilter() error {
 	for i := range c.profile.preFilters {
 		p := &c.profile.preFilters[i]
 		c.enter(p.Name(), "PreFilter")
-		s := p.PreFilter(c)
+		s := p.ask(c)
 		switch {
 		case s == nil || s.Code == Success:
 		case s.Code == Skip:
@@ -244,12 +248,12 @@ func (c *Cycle) filter() error {
 func (c *Cycle) filterRows(f *filterSlot, rows *Rows) error {
 	c.enter(f.name, "Filter")
 	if f.rows != nil {
-		f.rows.FilterRows(c, rows)
+		f.askRows(c, rows)
 		return nil
 	}
 	for row := range rows.All() {
-		c.onRow(int32(row))
-		s := f.Filter(c, NodeInfo{c.table, int32(row)})
+		c.at.row = int32(row)
+		s := f.ask(c, int32(row))
 		if s == nil || s.Code == Success {
 			continue
 		}
@@ -270,8 +274,8 @@ func (c *Cycle) filterRow(row int32) (int, *Status, error) {
 			continue
 		}
 		f := &c.profile.filters[i]
-		c.enterRow(f.name, "Filter", row)
-		if s := f.Filter(c, NodeInfo{c.table, row}); s.Rejected() {
+		c.at = place{f.name, "Filter", row}
+		if s := f.ask(c, row); s.Rejected() {
 			return i, s, nil
 		} else if s.code() != Success {
 			return i, s, c.failed(s)
@@ -283,17 +287,22 @@ func (c *Cycle) filterRow(row int32) (int, *Status, error) {
 // filterNominated looks again at the nodes where room is being made for other
 // pods of at least the same priority: the pod must fit with these in place too.
 func (c *Cycle) filterNominated(rows *Rows) error {
-	for _, row := range c.cluster.nominated.rows {
+	if len(c.cluster.nominated.rows) == 0 {
+		return nil
+	}
+	var row int32
+	fits := true
+	ask := func() error {
+		_, s, err := c.filterRow(row)
+		fits = s == nil
+		return err
+	}
+	for _, row = range c.cluster.nominated.rows {
 		if !rows.Has(int(row)) {
 			continue
 		}
-		fits := true
-		err := c.withNominated(row, func() error {
-			_, s, err := c.filterRow(row)
-			fits = s == nil
-			return err
-		})
-		if err != nil {
+		fits = true
+		if err := c.withNominated(row, ask); err != nil {
 			return err
 		}
 		if !fits {
@@ -311,7 +320,7 @@ func (c *Cycle) preScore(local bool) error {
 			continue
 		}
 		c.enter(s.name, "PreScore")
-		st := s.preScore.PreScore(c)
+		st := s.askPreScore(c)
 		switch {
 		case st == nil || st.Code == Success:
 		case st.Code == Skip:

@@ -87,9 +87,10 @@ func (c *Cluster) Preempt(pod *Pod) (*PostFilterResult, error) {
 func (c *Cycle) postFilter(fit *FitError) (r *PostFilterResult, err error) {
 	defer c.catch(&err)
 	var reasons []string
-	for _, p := range c.profile.postFilter {
+	for i := range c.profile.postFilter {
+		p := &c.profile.postFilter[i]
 		c.enter(p.Name(), "PostFilter")
-		r, s := p.PostFilter(c, &fit.Diagnosis)
+		r, s := p.ask(c, &fit.Diagnosis)
 		switch {
 		case s.code() == Success && r != nil:
 			return r, nil

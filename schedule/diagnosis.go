@@ -65,17 +65,17 @@ type tallied struct {
 // tallySize is for plugins that make a new status each time.
 const tallySize = 64
 
-func (t *tally) add(s *Status) {
+func (t *tally) add(s *Status, n int) {
 	for i := range t.seen {
 		if t.seen[i].status == s {
-			t.seen[i].n++
+			t.seen[i].n += n
 			return
 		}
 	}
 	if len(t.seen) == tallySize {
 		t.flush()
 	}
-	t.seen = append(t.seen, tallied{s, 1})
+	t.seen = append(t.seen, tallied{s, n})
 }
 
 func (t *tally) flush() map[string]int {
@@ -94,10 +94,67 @@ func (t *tally) flush() map[string]int {
 	return t.reasons
 }
 
-// refusals is what the filters say about every node.
+// refusals is what the filters say about every node: sets of nodes with the same
+// answer, and the rest one by one.
 type refusals struct {
-	byRow  []*Status // nil: feasible, or no node
-	filter []int16   // by row: which filter refused it; -1 for PreFilter
+	alike []alikeRefusals
+	each  map[int32]refusal
+}
+
+type refusal struct {
+	status *Status
+	filter int // that refused; -1 for PreFilter
+}
+
+type alikeRefusals struct {
+	refusal
+	rows []uint64
+}
+
+// add notes that some rows of a block were refused alike.
+func (r *refusals) add(x refusal, block int, rows uint64, blocks int) {
+	for i := range r.alike {
+		if r.alike[i].refusal == x {
+			r.alike[i].rows[block] |= rows
+			return
+		}
+	}
+	if len(r.alike) < tallySize {
+		set := make([]uint64, blocks)
+		set[block] = rows
+		r.alike = append(r.alike, alikeRefusals{x, set})
+		return
+	}
+	if r.each == nil {
+		r.each = map[int32]refusal{}
+	}
+	for ; rows != 0; rows &= rows - 1 {
+		r.each[int32(block*blockRows+bits.TrailingZeros64(rows))] = x
+	}
+}
+
+// of returns what was said about a row; a nil status if it is feasible.
+func (r *refusals) of(row int) refusal {
+	for i := range r.alike {
+		if r.alike[i].rows[row/blockRows]>>(row%blockRows)&1 != 0 {
+			return r.alike[i].refusal
+		}
+	}
+	return r.each[int32(row)]
+}
+
+// bulkFilter is a filter that gives its reasons for many rows at once.
+type bulkFilter interface {
+	FilterPlugin
+	// refuseRows calls refuse for the rows of a block that don't pass, those with the
+	// same reason together.
+	refuseRows(c *Cycle, block int, rows uint64, refuse func(s *Status, rows uint64))
+}
+
+// oneReason is a vectorised filter whose reason is always the same.
+type oneReason interface {
+	FilterRowsPlugin
+	reason() *Status
 }
 
 // diagnosing goes from filter to filter as a cycle does, and asks about the nodes
@@ -144,7 +201,9 @@ func (d *diagnosing) all() error {
 	if d.narrowed {
 		copy(d.ask, d.rows.words)
 		d.rows.and(d.narrow)
-		each(d.ask, d.rows.words, func(row int32) { d.refuse(row, -1, statusNarrowed) })
+		for i, w := range d.ask {
+			d.refuse(refusal{statusNarrowed, -1}, i, w&^d.rows.words[i])
+		}
 	}
 	for i := range d.profile.filters {
 		if !d.skipFilter[i] {
@@ -159,23 +218,47 @@ func (d *diagnosing) all() error {
 // filter applies one filter.
 func (d *diagnosing) filter(i int) error {
 	f := &d.profile.filters[i]
-	copy(d.ask, d.rows.words)
 	d.enter(f.name, "Filter")
+	if b, ok := f.FilterPlugin.(bulkFilter); ok {
+		block := 0
+		refuse := func(s *Status, rows uint64) {
+			d.rows.words[block] &^= rows
+			d.refuse(refusal{s, i}, block, rows)
+		}
+		for ; block < len(d.rows.words); block++ {
+			if w := d.rows.words[block]; w != 0 {
+				b.refuseRows(d.Cycle, block, w, refuse)
+			}
+		}
+		return nil
+	}
+	copy(d.ask, d.rows.words)
 	if f.rows != nil {
-		f.rows.FilterRows(d.Cycle, &d.rows)
+		f.askRows(d.Cycle, &d.rows)
 		for w := range d.ask {
 			d.ask[w] &^= d.rows.words[w]
 		}
 	}
-	for w, word := range d.ask {
-		for ; word != 0; word &= word - 1 {
-			row := int32(w*blockRows + bits.TrailingZeros64(word))
-			d.onRow(row)
-			s := f.Filter(d.Cycle, NodeInfo{d.table, row})
+	if p, ok := f.FilterPlugin.(oneReason); ok {
+		for block, w := range d.ask {
+			d.refuse(refusal{p.reason(), i}, block, w)
+		}
+		return nil
+	}
+	return d.askEach(i, f)
+}
+
+// askEach asks a filter about the rows that it has refused, or about all.
+func (d *diagnosing) askEach(i int, f *filterSlot) error {
+	for block, w := range d.ask {
+		for ; w != 0; w &= w - 1 {
+			row := int32(block*blockRows + bits.TrailingZeros64(w))
+			d.at.row = row
+			s := f.ask(d.Cycle, row)
 			switch {
 			case s.Rejected():
 				d.rows.Remove(int(row))
-				d.refuse(row, i, s)
+				d.refuse(refusal{s, i}, block, w&-w)
 			case s.code() != Success:
 				return d.failed(s)
 			case f.rows != nil:
@@ -195,7 +278,7 @@ func (d *diagnosing) nominated() error {
 		err := d.withNominated(row, func() error {
 			filter, s, err := d.filterRow(row)
 			if s.Rejected() {
-				d.refuse(row, filter, s)
+				d.refuse(refusal{s, filter}, int(row)/blockRows, 1<<(row%blockRows))
 			}
 			return err
 		})
@@ -206,26 +289,21 @@ func (d *diagnosing) nominated() error {
 	return nil
 }
 
-func (d *diagnosing) refuse(row int32, filter int, s *Status) {
-	d.add(s)
-	if s.code() == Unschedulable {
-		d.resolvable[row/blockRows] |= 1 << (row % blockRows)
+// refuse notes that some rows of a block were refused.
+func (d *diagnosing) refuse(x refusal, block int, rows uint64) {
+	if rows == 0 {
+		return
 	}
-	if filter >= 0 {
-		d.refused[filter] = true
+	d.add(x.status, bits.OnesCount64(rows))
+	if x.status.code() == Unschedulable {
+		d.resolvable[block] |= rows
+	}
+	if x.filter >= 0 {
+		d.refused[x.filter] = true
 	}
 	if d.keep != nil {
-		d.keep.byRow[row], d.keep.filter[row] = s, int16(filter)
+		d.keep.add(x, block, rows, len(d.ask))
 	}
 }
 
 var statusNarrowed = NewStatus(UnschedulableAndUnresolvable, "node(s) didn't satisfy plugin(s) that narrow the choice in PreFilter")
-
-// each calls f for the rows that are in a and not in b.
-func each(a, b []uint64, f func(row int32)) {
-	for i, w := range a {
-		for w &^= b[i]; w != 0; w &= w - 1 {
-			f(int32(i*blockRows + bits.TrailingZeros64(w)))
-		}
-	}
-}

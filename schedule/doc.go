@@ -10,21 +10,17 @@
 //	type Job struct{ Model string }
 //	type Machine struct{ Model string }
 //
-//	type sameModel struct{}
-//
-//	func (sameModel) Name() string { return "SameModel" }
-//
-//	func (sameModel) Filter(c *schedule.Cycle, n schedule.NodeInfo) *schedule.Status {
-//		if schedule.Object[Job](c.Pod).Model == schedule.Object[Machine](n.Node()).Model {
+//	var sameModel = schedule.FilterFunc("SameModel", func(j Job, m Machine) *schedule.Status {
+//		if j.Model == m.Model {
 //			return nil
 //		}
 //		return schedule.Reject("node(s) were of another model")
-//	}
+//	})
 //
 //	func main() {
 //		ctx, cancel := context.WithCancel(context.Background())
 //		s, err := schedule.New(schedule.Options{
-//			Profiles: []schedule.Profile{{Plugins: schedule.With(schedule.DefaultPlugins(), sameModel{})}},
+//			Profiles: []schedule.Profile{{Plugins: schedule.With(schedule.DefaultPlugins(), sameModel)}},
 //			Binder: schedule.BinderFunc(func(_ context.Context, pod *schedule.Pod, node *schedule.Node) error {
 //				fmt.Println(pod, "goes to", node.Name)
 //				cancel() // one is enough
@@ -43,9 +39,15 @@
 // # Concepts
 //
 // A [Pod] is what is placed and a [Node] where: plain facts that the caller fills
-// in, with the caller's own object, which [Object] returns with its type. Amounts
-// are whole numbers, CPU in millicores and the rest in bytes or pieces; see
-// [Resources].
+// in, with the caller's own object. Amounts are whole numbers, CPU in millicores and
+// the rest in bytes or pieces; see [Resources].
+//
+// The caller's objects come back with their types: [FilterFunc] and [ScoreFunc] make
+// plugins of functions about them, and any other plugin, binder or event function reads
+// them by [Object], as in Object[Job](pod). Pod and Node have no type parameters
+// themselves, because everything else would then need both: the cluster, each of the
+// default plugins, and every plugin that is of use to more than one caller. An object of
+// another type than expected is reported like a panic of the plugin that expected it.
 //
 // A [Cluster] is the state, nodes and the pods on them, and decides about one pod
 // at a time: [Cluster.Schedule] says where a pod would go, [Cluster.Place] puts it
@@ -72,8 +74,15 @@
 //	0/3 nodes are available: 1 node(s) had untolerated taint {gpu: }, 2 Insufficient cpu.
 //
 // If it has a higher priority than others, and [Options].Evict is set, room is made
-// for it; see [DefaultPreemption]. Pods of a [Group] are placed together or not at
-// all.
+// for it; see [DefaultPreemption].
+//
+// Pods of a [Group] are placed together or not at all: members wait until there are
+// enough of them, are decided on in one go, and go on to be bound only when all are
+// reserved, permitted and prepared. If that fails for one, all are taken back and tried
+// again together. A [GroupBinder] then binds them at once, or none of them. Another
+// [Binder] binds one after the other: if the first fails, all are taken back; after that
+// there is no way back, and a member whose binding fails keeps its room until a later
+// try succeeds.
 //
 // # What if
 //
@@ -98,6 +107,12 @@
 //
 // # Speed
 //
+// What the default plugins say about a node is remembered and asked again only when the
+// node changes: a pod like earlier ones costs the same whatever the number of nodes, or
+// nearly. "Like" means the same requests, tolerations, node affinity, ports and images;
+// labels make no difference to a node. For a pod of a new kind all nodes are looked at,
+// at a few nanoseconds each.
+//
 // Plugins of one's own cost one call per node that is left. There are two ways to
 // pay less. [FilterRowsPlugin] and [ScoreRowsPlugin] do all nodes in one call. And a
 // plugin whose answers depend on nothing but the pod and the node with its pods says
@@ -105,16 +120,20 @@
 //
 // # Errors
 //
-// A plugin that fails, panics, gives a score out of range or takes longer than
-// [Options].PluginTimeout causes a [*PluginError] that names it, the pod and the
-// node, by way of [Events].Failed; the pod is tried again after a backoff, and
-// meanwhile others are. Invalid pods and nodes are refused with an error that wraps
-// [ErrInvalid].
+// A plugin that fails, panics, gives a score out of range or takes too long causes a
+// [*PluginError] that names it, the pod and the node, by way of [Events].Failed; the pod
+// is tried again after a backoff, and meanwhile others are. Invalid pods and nodes are
+// refused with an error that wraps [ErrInvalid].
+//
+// Every plugin gets a context that ends after [Options].PluginTimeout or BindTimeout.
+// Go can't stop one that does not heed it: the scheduler goes on without it, lists it in
+// [Scheduler.Stuck] until it returns, and takes back then what it may have reserved. A
+// pod whose binding is stuck keeps its place, since it may yet be bound. Run waits for
+// such plugins, for a last BindTimeout, and its error names those it leaves behind.
 //
 // # Where it differs from Kubernetes
 //
 // A node that states no number of pods takes any number. Taint refusals name the
 // taint. There are no default spread constraints: give pods their own. The whole pod
-// counts as one container where defaults for missing requests are concerned. A
-// failed binding releases the pods of a group one by one.
+// counts as one container where defaults for missing requests are concerned.
 package schedule

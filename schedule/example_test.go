@@ -13,22 +13,18 @@ import (
 type Job struct{ Model string }
 type Machine struct{ Model string }
 
-type sameModel struct{}
-
-func (sameModel) Name() string { return "SameModel" }
-
-func (sameModel) Filter(c *schedule.Cycle, n schedule.NodeInfo) *schedule.Status {
-	if schedule.Object[Job](c.Pod).Model == schedule.Object[Machine](n.Node()).Model {
+var sameModel = schedule.FilterFunc("SameModel", func(j Job, m Machine) *schedule.Status {
+	if j.Model == m.Model {
 		return nil
 	}
 	return schedule.Reject("node(s) were of another model")
-}
+})
 
 // A scheduler with a plugin of one's own.
 func Example() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s, err := schedule.New(schedule.Options{
-		Profiles: []schedule.Profile{{Plugins: schedule.With(schedule.DefaultPlugins(), sameModel{})}},
+		Profiles: []schedule.Profile{{Plugins: schedule.With(schedule.DefaultPlugins(), sameModel)}},
 		Binder: schedule.BinderFunc(func(_ context.Context, pod *schedule.Pod, node *schedule.Node) error {
 			fmt.Println(pod, "goes to", node.Name)
 			cancel() // one is enough
@@ -125,6 +121,28 @@ func ExampleCluster_Explain() {
 	//   NodeResourcesFit: 50 × 1
 	// cpus-15 scores 441
 	//   NodeResourcesFit: 66 × 1
+}
+
+// A plugin that rates machines by the caller's own objects.
+func ExampleScoreFunc() {
+	newer := schedule.ScoreFunc("Newer", func(_ Job, m Machine) int64 {
+		if m.Model == "new" {
+			return schedule.MaxScore
+		}
+		return schedule.MinScore
+	})
+	c, err := schedule.NewCluster(1, schedule.Profile{Plugins: schedule.With(schedule.DefaultPlugins(), newer)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, model := range []string{"old", "new", "older"} {
+		if err := c.AddNode(&schedule.Node{Name: model, Object: Machine{model}}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	d, err := c.Schedule(&schedule.Pod{Name: "job", Object: Job{}})
+	fmt.Println(d.Node.Name, err)
+	// Output: new <nil>
 }
 
 // licences is a plugin in vectorised form: it knows which nodes have a free

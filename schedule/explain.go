@@ -13,7 +13,7 @@ type Explanation struct {
 	Pod       *Pod
 	Diagnosis Diagnosis // why nodes were refused, in numbers
 
-	nodes    []*Node // by row
+	nodes    []*[blockRows]*Node // by block
 	refusals refusals
 	profile  *profile
 	scores   []scoreColumn
@@ -67,19 +67,19 @@ func (c *Cycle) explain() (e *Explanation, err error) {
 		}
 		return nil, err
 	}
-	n := c.table.rows
-	e.nodes = make([]*Node, n)
-	e.refusals = refusals{make([]*Status, n), make([]int16, n)}
+	e.nodes = make([]*[blockRows]*Node, len(c.table.blocks))
 	for i, b := range c.table.blocks {
-		copy(e.nodes[i*blockRows:], b.node[:])
+		e.nodes[i] = b.node
 	}
 	if e.Diagnosis, err = c.diagnose(&e.refusals); err != nil {
 		return nil, err
 	}
-	for row := range n {
-		if e.nodes[row] != nil && e.refusals.byRow[row] == nil {
-			return e, c.explainScores(e)
-		}
+	refused := 0
+	for _, r := range e.refusals.alike {
+		refused += popcount(r.rows)
+	}
+	if refused+len(e.refusals.each) < c.table.liveRows {
+		return e, c.explainScores(e)
 	}
 	return e, nil
 }
@@ -119,19 +119,22 @@ func (c *Cycle) explainScores(e *Explanation) error {
 // Nodes yields what was said about each node.
 func (e *Explanation) Nodes() iter.Seq[NodeExplanation] {
 	return func(yield func(NodeExplanation) bool) {
-		for row, n := range e.nodes {
-			if n != nil && !yield(e.node(row)) {
-				return
+		for i, nodes := range e.nodes {
+			for j, n := range nodes {
+				if n != nil && !yield(e.node(n, i*blockRows+j)) {
+					return
+				}
 			}
 		}
 	}
 }
 
-func (e *Explanation) node(row int) NodeExplanation {
-	x := NodeExplanation{Node: e.nodes[row], Status: e.refusals.byRow[row]}
+func (e *Explanation) node(n *Node, row int) NodeExplanation {
+	r := e.refusals.of(row)
+	x := NodeExplanation{Node: n, Status: r.status}
 	if x.Status != nil {
-		if f := e.refusals.filter[row]; f >= 0 {
-			x.Plugin = e.profile.filters[f].name
+		if r.filter >= 0 {
+			x.Plugin = e.profile.filters[r.filter].name
 		} else {
 			x.Plugin = "PreFilter"
 		}

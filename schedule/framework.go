@@ -5,6 +5,7 @@ package schedule
 import (
 	"context"
 	"iter"
+	"maps"
 	"time"
 )
 
@@ -24,9 +25,15 @@ const (
 //	binding   (wait for Permit) → PreBind → Bind → PostBind
 //
 // The cycle of one pod runs at a time. What runs in it decides from the state
-// that it is given and does no I/O; it must not call methods of the [Scheduler],
-// which are locked meanwhile. What runs in the binding, beginning with PreBind,
-// may take its time: many pods are bound at once.
+// that it is given; what must wait for anything heeds the context, [Cycle.Context] or
+// the one it is given, and gives up when that is done. One that does not is left
+// behind after [Options].PluginTimeout, and reported; [Scheduler.Stuck] lists them.
+// What runs in the binding, beginning with PreBind, may take its time: many pods are
+// bound at once. Less, Worth of a queueing hint and LocalKey are asked so often that
+// nobody watches them: they compare, and do not wait.
+//
+// No method may call those of the [Scheduler] before PreBind: they wait for the cycle
+// to end.
 type Plugin interface {
 	Name() string
 }
@@ -36,7 +43,7 @@ type Plugin interface {
 // events that the plugin names ([QueueingHintPlugin]).
 type PreEnqueuePlugin interface {
 	Plugin
-	PreEnqueue(pod *Pod) *Status
+	PreEnqueue(ctx context.Context, pod *Pod) *Status
 }
 
 // QueueSortPlugin orders the queue. A profile has exactly one, and all profiles
@@ -138,7 +145,8 @@ type NodeLocalPlugin interface {
 
 // ReservePlugin notes that a pod will be on a node before it is bound, so that
 // the next cycle knows. Unreserve takes it back when anything later fails; it
-// must work, and also be harmless, for a pod that was not reserved.
+// must work, and also be harmless, for a pod that was not reserved. If Reserve is left
+// behind because it takes too long, Unreserve is called once it returns.
 type ReservePlugin interface {
 	Plugin
 	Reserve(ctx context.Context, s *State, pod *Pod, node *Node) *Status
@@ -188,6 +196,8 @@ func (s *State) Set(key, value any) {
 
 // Get returns what was set, or nil.
 func (s *State) Get(key any) any { return s.m[key] }
+
+func (s *State) clone() State { return State{maps.Clone(s.m)} }
 
 // NodeInfo is a node and what is on it, as of now. It is valid during the call
 // that it was given to.

@@ -66,8 +66,14 @@ func (s *Scheduler) enqueueMember(q *QueuedPod) {
 	}
 	s.queue.take(q)
 	q.where = grouped
-	x.members[q.Pod.key()] = q
+	x.members[q.key] = q
 	s.complete(x)
+}
+
+// rejoin has a member that had been placed wait for the others again.
+func (s *Scheduler) rejoin(q *QueuedPod) {
+	q.where = grouped
+	s.group(groupKey(q.Pod.Namespace, q.Pod.Group)).members[q.key] = q
 }
 
 // complete queues the members as one if there are enough.
@@ -84,12 +90,12 @@ func (s *Scheduler) complete(x *group) {
 	}
 	slices.SortFunc(unit.members, func(a, b *QueuedPod) int {
 		switch {
-		case a.profile.queueSort.Less(a, b):
+		case s.queue.active.less(a, b):
 			return -1
-		case b.profile.queueSort.Less(b, a):
+		case s.queue.active.less(b, a):
 			return 1
 		}
-		return compareStrings(a.Pod.key(), b.Pod.key())
+		return compareStrings(a.key, b.key)
 	})
 	first := unit.members[0]
 	unit.Pod, unit.Added, unit.t, unit.profile = first.Pod, first.Added, first.t, first.profile
@@ -99,12 +105,12 @@ func (s *Scheduler) complete(x *group) {
 }
 
 // tryGroup places the members of a group, or none of them.
-func (s *Scheduler) tryGroup(ctx context.Context, unit *QueuedPod, now time.Time) []func() {
+func (s *Scheduler) tryGroup(ctx context.Context, unit *QueuedPod, now time.Time) {
 	x := s.group(groupKey(unit.Pod.Namespace, unit.Pod.Group))
 	var done []*assumed
 	var refusals []error
 	for _, m := range unit.members {
-		row, err := s.decide(m)
+		row, err := s.decide(ctx, m)
 		if err != nil {
 			refusals = append(refusals, err)
 			continue
@@ -112,34 +118,34 @@ func (s *Scheduler) tryGroup(ctx context.Context, unit *QueuedPod, now time.Time
 		done = append(done, s.assume(m, row))
 	}
 	if len(done)+len(x.placed) < x.MinMember {
-		return s.groupRefused(x, unit, done, refusals, now)
+		s.groupRefused(x, unit, done, refusals, now)
+		return
 	}
 	x.unit = nil
-	var after []func()
+	g := &gang{unit: unit, members: done, open: 1}
 	for _, a := range done {
-		delete(x.members, a.q.Pod.key())
-		x.placed[a.q.Pod.key()] = true
+		delete(x.members, a.q.key)
+		x.placed[a.q.key] = true
 		a.q.Attempts++
-		after = append(after, s.permit(ctx, a)...)
+		a.gang = g
 	}
+	s.todo = append(s.todo, task{gang: g})
 	// The others were more than had to fit: they go on one by one.
 	for _, m := range unit.members {
-		if m.where == grouped && x.members[m.Pod.key()] == m {
-			delete(x.members, m.Pod.key())
+		if m.where == grouped && x.members[m.key] == m {
+			delete(x.members, m.key)
 			m.Attempts++
 			s.queue.delay(m, now)
 		}
 	}
-	return after
 }
 
 // groupRefused takes back what was placed of a group that does not fit as a whole.
-func (s *Scheduler) groupRefused(x *group, unit *QueuedPod, done []*assumed, refusals []error, now time.Time) []func() {
+func (s *Scheduler) groupRefused(x *group, unit *QueuedPod, done []*assumed, refusals []error, now time.Time) {
 	for _, a := range slices.Backward(done) {
-		key := a.q.Pod.key()
-		delete(s.assumed, key)
+		delete(s.assumed, a.q.key)
 		s.cluster.drop(a.p)
-		s.queue.pods[key] = a.q
+		s.queue.pods[a.q.key] = a.q
 		a.q.where = grouped
 	}
 	err := &GroupError{Placed: len(done) + len(x.placed), Want: x.MinMember, Err: errors.Join(refusals...)}
@@ -148,13 +154,14 @@ func (s *Scheduler) groupRefused(x *group, unit *QueuedPod, done []*assumed, ref
 		fit, ok := errors.AsType[*FitError](r)
 		if !ok {
 			s.queue.delay(unit, time.Now())
-			return []func(){func() { s.report(unit.Pod, err) }}
+			s.later(func() { s.report(unit.Pod, err) })
+			return
 		}
 		plugins = append(plugins, fit.Diagnosis.Plugins...)
 	}
 	slices.Sort(plugins)
 	s.queue.park(unit, slices.Compact(plugins), now)
-	return []func(){func() {
+	s.later(func() {
 		s.o.Logger.Info("a group does not fit", "group", unit.Pod.Group, "err", err)
 		if f := s.o.Events.Unschedulable; f != nil {
 			fit, _ := errors.AsType[*FitError](refusals[0])
@@ -162,7 +169,7 @@ func (s *Scheduler) groupRefused(x *group, unit *QueuedPod, done []*assumed, ref
 				f(m.Pod, &FitError{m.Pod, fit.Diagnosis})
 			}
 		}
-	}}
+	})
 }
 
 // leaveGroup removes a pod that waits from its group.
@@ -175,7 +182,7 @@ func (s *Scheduler) leaveGroup(q *QueuedPod) {
 	if x == nil {
 		return
 	}
-	delete(x.members, q.Pod.key())
+	delete(x.members, q.key)
 	if x.unit != nil && slices.Contains(x.unit.members, q) {
 		s.queue.take(x.unit)
 		x.unit = nil

@@ -79,7 +79,7 @@ func (s *Scheduler) Retry(plugins ...string) {
 		}
 	}
 	slices.SortFunc(closed, func(a, b *QueuedPod) int {
-		return cmp.Or(a.Added.Compare(b.Added), compareStrings(a.Pod.key(), b.Pod.key()))
+		return cmp.Or(a.Added.Compare(b.Added), compareStrings(a.key, b.key))
 	})
 	for _, p := range closed {
 		s.enqueue(p)
@@ -132,8 +132,8 @@ func (s *Scheduler) addPending(pod *Pod) error {
 		return err
 	}
 	t.ref(s.cluster)
-	q := &QueuedPod{Pod: pod, Added: time.Now(), t: t, profile: p}
-	s.queue.pods[pod.key()] = q
+	q := &QueuedPod{Pod: pod, Added: time.Now(), key: pod.key(), t: t, profile: p}
+	s.queue.pods[q.key] = q
 	if pod.NominatedNode != "" {
 		s.cluster.nominate(pod, t, pod.NominatedNode)
 	}
@@ -141,26 +141,36 @@ func (s *Scheduler) addPending(pod *Pod) error {
 	return nil
 }
 
-// enqueue asks the PreEnqueue plugins whether the pod may be tried.
+// enqueue asks the PreEnqueue plugins whether the pod may be tried. Those from
+// elsewhere are asked by Run, without the lock: the pod is gated until they answer.
 func (s *Scheduler) enqueue(q *QueuedPod) {
-	for _, p := range q.profile.preEnqueue {
-		var refused bool
-		err := guard(p.Name(), "PreEnqueue", q.Pod, nil, func() *Status {
-			st := p.PreEnqueue(q.Pod)
-			if refused = st.Rejected(); refused {
-				return nil
-			}
-			return st
-		})
-		if err != nil {
-			s.o.Logger.Error("a pod can't be queued", "pod", q.Pod, "err", err)
-		}
-		if refused || err != nil {
-			s.queue.take(q)
-			q.where, q.gatedBy = gated, p.Name()
+	asks := false
+	for i := range q.profile.preEnqueue {
+		p := &q.profile.preEnqueue[i]
+		if p.foreign {
+			asks = true
+		} else if p.PreEnqueue(context.Background(), q.Pod).Rejected() {
+			s.gate(q, p.Name())
 			return
 		}
 	}
+	if !asks {
+		s.admitToQueue(q)
+		return
+	}
+	s.gate(q, "")
+	pod := q.Pod
+	s.todo = append(s.todo, task{ask: q, pod: pod})
+	s.poke()
+}
+
+// gate keeps a pod out of the queue.
+func (s *Scheduler) gate(q *QueuedPod, plugin string) {
+	s.queue.take(q)
+	q.where, q.gatedBy = gated, plugin
+}
+
+func (s *Scheduler) admitToQueue(q *QueuedPod) {
 	if q.Pod.Group != "" {
 		s.enqueueMember(q)
 		return
@@ -169,9 +179,47 @@ func (s *Scheduler) enqueue(q *QueuedPod) {
 	s.poke()
 }
 
+// ask asks the PreEnqueue plugins from elsewhere about a pod that is gated meanwhile.
+func (s *Scheduler) ask(ctx context.Context, q *QueuedPod, pod *Pod) {
+	for i := range q.profile.preEnqueue {
+		p := &q.profile.preEnqueue[i]
+		if !p.foreign {
+			continue
+		}
+		refused := false
+		err := s.call(ctx, site{p.Name(), "PreEnqueue", pod, nil}, &State{}, func(ctx context.Context, _ *State) *Status {
+			st := p.PreEnqueue(ctx, pod)
+			if st.Rejected() {
+				return &Status{Code: st.Code, Err: errGated}
+			}
+			return st
+		}, nil)
+		if refused = errors.Is(err, errGated); err == nil {
+			continue
+		}
+		s.mu.Lock()
+		if s.queue.pods[q.key] == q && q.where == gated {
+			q.gatedBy = p.Name()
+		}
+		s.mu.Unlock()
+		if !refused {
+			s.report(pod, err)
+		}
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.queue.pods[q.key] == q && q.where == gated && q.Pod == pod { // otherwise it is asked again
+		s.admitToQueue(q)
+	}
+}
+
+// errGated is how a refusal comes out of a call.
+var errGated = errors.New("gated")
+
 // confirm replaces an assumed pod by what the caller knows of it.
 func (s *Scheduler) confirm(a *assumed, pod *Pod) error {
-	delete(s.assumed, pod.key())
+	delete(s.assumed, a.q.key)
 	old := a.p.pod
 	if pod.NodeName == a.node.Name {
 		if t, err := s.cluster.template(pod); err == nil && t == a.p.t {
@@ -226,7 +274,7 @@ func (s *Scheduler) updatePending(q *QueuedPod, pod *Pod) error {
 	}
 	same := t == q.t && pod.Priority == q.Pod.Priority && p == q.profile && pod.Group == q.Pod.Group &&
 		slices.Equal(pod.SchedulingGates, q.Pod.SchedulingGates)
-	if same {
+	if same && q.where != gated {
 		q.Pod = pod
 		return nil
 	}
@@ -243,8 +291,8 @@ func (s *Scheduler) updatePending(q *QueuedPod, pod *Pod) error {
 func (s *Scheduler) forgetPending(q *QueuedPod) {
 	s.leaveGroup(q)
 	s.queue.take(q)
-	delete(s.queue.pods, q.Pod.key())
-	s.cluster.nominated.remove(q.Pod.key())
+	delete(s.queue.pods, q.key)
+	s.cluster.nominated.remove(q.key)
 	q.t.unref(s.cluster)
 }
 
@@ -266,7 +314,7 @@ func (s *Scheduler) RemovePod(uid string) error {
 		return fmt.Errorf("pod %s: %w", uid, ErrNotFound)
 	}
 	if w := s.waiting[uid]; w != nil {
-		w.finish(context.Background(), fmt.Errorf("the pod was removed: %w", ErrNotFound))
+		w.finish(errRemoved)
 	}
 	delete(s.assumed, uid)
 	delete(s.cluster.evicting, uid)

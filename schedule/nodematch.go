@@ -109,8 +109,12 @@ func (m *nodeMatcher) matchTerms(row int32) bool {
 }
 
 // filter removes the rows that don't match. It is match for many rows: the
-// operator is looked at once.
+// operator is looked at once, and labels with few values go by sets of rows.
 func (l *labelTest) filter(rows *Rows) {
+	if sets := l.column.rowSets(); sets != nil && l.op != labels.Gt && l.op != labels.Lt {
+		l.filterBySets(rows, sets)
+		return
+	}
 	if l.op != labels.In || len(l.ids) != 1 {
 		for row := range rows.All() {
 			if !l.match(int32(row)) {
@@ -127,6 +131,34 @@ func (l *labelTest) filter(rows *Rows) {
 			if ids[base+r] != want {
 				rows.words[i] &^= 1 << r
 			}
+		}
+	}
+}
+
+func (l *labelTest) filterBySets(rows *Rows, sets [][]uint64) {
+	any := l.column.labelled()
+	for i, w := range rows.words {
+		if w == 0 {
+			continue
+		}
+		block := rows.first + i
+		var chosen uint64
+		switch {
+		case l.op == labels.Exists || l.op == labels.DoesNotExist:
+			if block < len(any) {
+				chosen = any[block]
+			}
+		default:
+			for _, id := range l.ids {
+				if block < len(sets[id]) {
+					chosen |= sets[id][block]
+				}
+			}
+		}
+		if l.op == labels.In || l.op == labels.Exists {
+			rows.words[i] = w & chosen
+		} else {
+			rows.words[i] = w &^ chosen
 		}
 	}
 }

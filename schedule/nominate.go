@@ -58,6 +58,6 @@ func (n *nominations) remove(key string) bool {
 // nominate notes that room is being made for the pod on a node.
 func (c *Cluster) nominate(pod *Pod, t *template, node string) {
 	if row, ok := c.rowOf(node); ok {
-		c.nominated.add(&placed{pod, t, row})
+		c.nominated.add(newPlaced(pod, t, row))
 	}
 }

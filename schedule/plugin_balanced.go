@@ -91,34 +91,67 @@ func improvement(with, without int64) int64 {
 	return MaxScore/2 + (MaxScore/2+with-without)/2
 }
 
+// balanceOfTwo is balance for a node's CPU and memory.
+func balanceOfTwo(cpuUsed, cpu, memoryUsed, memory int64) int64 {
+	return int64((1 - math.Abs((fraction(cpuUsed, cpu)-fraction(memoryUsed, memory))/2)) * float64(MaxScore))
+}
+
+// byShares reports whether the score goes by shares of CPU and memory.
+func (p NodeResourcesBalancedAllocation) byShares() bool { return p.Resources == nil }
+
 // ScoreRows is Score for all rows.
 func (p NodeResourcesBalancedAllocation) ScoreRows(c *Cycle, rows *Rows, scores []int64) {
-	if p.Resources != nil {
-		for row := range rows.All() {
-			scores[row], _ = p.Score(c, NodeInfo{c.table, int32(row)})
+	c.scoreRated(p, rows, scores)
+}
+
+// rateBlock is Score by shares.
+func (p NodeResourcesBalancedAllocation) rateBlock(c *Cycle, b *block, rows uint64, weight int32, sum *[blockRows]int32) {
+	wants := c.wants
+	cpu, memory := &b.shareUsed[0], &b.shareUsed[1]
+	if rows == ^uint64(0) {
+		for i := range blockRows {
+			want := &wants[b.shape[i]]
+			with, sure := balanceOfShares(cpu[i]+want.used[0], memory[i]+want.used[1])
+			if !sure {
+				with = p.with(c, b, i)
+			}
+			sum[i] += weight * int32(improvement(with, int64(b.balance[i])))
 		}
 		return
 	}
-	cpuRequest, memoryRequest := c.class.t.request(CPU), c.class.t.request(Memory)
-	for wi, w := range rows.words {
-		if w == 0 {
-			continue
+	for ; rows != 0; rows &= rows - 1 {
+		i := bits.TrailingZeros64(rows) & 63
+		want := &wants[b.shape[i]]
+		with, sure := balanceOfShares(cpu[i]+want.used[0], memory[i]+want.used[1])
+		if !sure {
+			with = p.with(c, b, i)
 		}
-		b := c.table.blocks[rows.first+wi]
-		base := (rows.first + wi) * blockRows
-		cpu, cpuUsed := b.column(resCPU)
-		memory, memoryUsed := b.column(resMemory)
-		for ; w != 0; w &= w - 1 {
-			i := bits.TrailingZeros64(w) & 63
-			if cpu[i] == 0 || memory[i] == 0 {
-				scores[base+i] = improvement(100, 100)
-				continue
-			}
-			// Fewer than two fractions are always balanced; here there are two.
-			a, m := float64(cpu[i]), float64(memory[i])
-			with := capped(float64(cpuUsed[i]+cpuRequest)/a) - capped(float64(memoryUsed[i]+memoryRequest)/m)
-			without := capped(float64(cpuUsed[i])/a) - capped(float64(memoryUsed[i])/m)
-			scores[base+i] = improvement(int64((1-math.Abs(with/2))*100), int64((1-math.Abs(without/2))*100))
-		}
+		sum[i] += weight * int32(improvement(with, int64(b.balance[i])))
 	}
+}
+
+// balanceOfShares is balanceOfTwo for shares.
+func balanceOfShares(cpu, memory int64) (balance int64, sure bool) {
+	return balanceOfDifference(min(cpu, full) - min(memory, full))
+}
+
+// balanceOfDifference returns 100 less half the difference. Kubernetes' formula is
+// one of floating point: where the result is so near to a whole number that its
+// rounding errors decide, it is not sure.
+func balanceOfDifference(d int64) (balance int64, sure bool) {
+	const near = 1 << 14    // 2^-40 of a percent; the errors are below 2^-44
+	d = (d ^ d>>63) - d>>63 // the absolute value
+	v := full + near - d>>1
+	return v >> shareBits, v&(1<<shareBits-1) >= 2*near
+}
+
+// with returns the balance of a node with the pod.
+func (NodeResourcesBalancedAllocation) with(c *Cycle, b *block, i int) int64 {
+	cpu, cpuUsed := b.column(resCPU)
+	memory, memoryUsed := b.column(resMemory)
+	if cpu[i] == 0 || memory[i] == 0 {
+		return MaxScore // of a row without a node
+	}
+	t := c.class.t
+	return balanceOfTwo(cpuUsed[i]+t.request(CPU), cpu[i], memoryUsed[i]+t.request(Memory), memory[i])
 }

@@ -80,30 +80,19 @@ var statusTooManyPods = Reject("Too many pods")
 // Filter refuses a node that has too little of something, and names all of it.
 func (NodeResourcesFit) Filter(c *Cycle, n NodeInfo) *Status {
 	b, i := c.table.at(n.row)
-	var short *Status
-	several := false
-	add := func(s *Status) {
-		several = short != nil
-		short = s
-	}
-	first := short
-	if alloc, used := b.column(resPods); used[i]+1 > alloc[i] {
-		add(statusTooManyPods)
-		first = short
-	}
+	pods := b.crowded>>i&1 != 0
 	var lacking uint64
 	for j := range c.class.requests {
 		r := &c.class.requests[j]
 		alloc, used := b.column(r.resource)
 		if r.amount > alloc[i]-used[i] {
 			lacking |= 1 << (j & 63)
-			add(r.status)
 		}
 	}
-	if !several {
-		return short
+	if !pods && lacking == 0 {
+		return nil
 	}
-	return c.class.lack(first == statusTooManyPods, lacking)
+	return c.class.shortOf(pods, lacking)
 }
 
 // lack returns the status for several resources at once: always the same one for
@@ -146,26 +135,72 @@ type lackKey struct {
 
 // FilterRows is Filter for all rows.
 func (NodeResourcesFit) FilterRows(c *Cycle, rows *Rows) {
-	for wi, w := range rows.words {
-		if w == 0 {
-			continue
+	for i, w := range rows.words {
+		if w != 0 {
+			rows.words[i] = c.class.fitting(c.table.blocks[rows.first+i], w)
 		}
-		b := c.table.blocks[rows.first+wi]
-		alloc, used := b.column(resPods)
-		w = fits(w, alloc, used, 1)
-		for j := range c.class.requests {
-			r := &c.class.requests[j]
-			alloc, used := b.column(r.resource)
-			w = fits(w, alloc, used, r.amount)
-		}
-		rows.words[wi] = w
 	}
+}
+
+// fitting returns the rows of w with room for a pod of the class.
+func (x *class) fitting(b *block, w uint64) uint64 {
+	w &^= b.crowded
+	for i := range x.requests {
+		r := &x.requests[i]
+		alloc, used := b.column(r.resource)
+		w = fits(w, alloc, used, r.amount)
+	}
+	return w
+}
+
+// refuseRows is Filter for the rows of a block.
+func (NodeResourcesFit) refuseRows(c *Cycle, block int, rows uint64, refuse func(*Status, uint64)) {
+	b, x := c.table.blocks[block], c.class
+	crowded := rows & b.crowded
+	short := crowded
+	var lacks [64]uint64 // by request: the rows that have too little of it
+	for j := range x.requests {
+		r := &x.requests[j]
+		alloc, used := b.column(r.resource)
+		l := rows &^ fits(rows, alloc, used, r.amount)
+		lacks[j&63] |= l
+		short |= l
+	}
+	for short != 0 {
+		one, alike, lacking := short&-short, short, uint64(0)
+		if crowded&one != 0 {
+			alike &= crowded
+		} else {
+			alike &^= crowded
+		}
+		for j := range min(len(x.requests), 64) {
+			if lacks[j]&one != 0 {
+				alike &= lacks[j]
+				lacking |= 1 << j
+			} else {
+				alike &^= lacks[j]
+			}
+		}
+		refuse(x.shortOf(crowded&one != 0, lacking), alike)
+		short &^= alike
+	}
+}
+
+// shortOf returns the status of a node that lacks some resources.
+func (x *class) shortOf(pods bool, lacking uint64) *Status {
+	switch {
+	case lacking == 0:
+		return statusTooManyPods
+	case !pods && lacking&(lacking-1) == 0:
+		return x.requests[bits.TrailingZeros64(lacking)].status
+	}
+	return x.lack(pods, lacking)
 }
 
 // fits returns the rows of w with room for an amount. For many rows it works out
 // all 64 without branches, which is four times as fast per row.
 func fits(w uint64, alloc, used *[blockRows]int64, amount int64) uint64 {
-	if bits.OnesCount64(w) > 12 {
+	if bits.OnesCount64(w) > sparseRows {
 		var short uint64
 		for i := range blockRows {
 			short |= uint64(alloc[i]-used[i]-amount) >> 63 << i
@@ -180,13 +215,11 @@ func fits(w uint64, alloc, used *[blockRows]int64, amount int64) uint64 {
 	return w
 }
 
+// sparseRows is up to how many rows of a block are gone through one by one.
+const sparseRows = 12
+
 // Score rates a node by how full it would be.
 func (f NodeResourcesFit) Score(c *Cycle, n NodeInfo) (int64, *Status) {
-	if f.Resources == nil && f.Strategy != RequestedToCapacityRatio {
-		var out [1]int64
-		f.scoreDefault(c, n.row, 1<<(n.row%blockRows), out[:], int(n.row))
-		return out[0], nil
-	}
 	b, i := c.table.at(n.row)
 	var sum, weights int64
 	for _, r := range f.rated() {
@@ -276,56 +309,41 @@ func curve(shape []UtilizationPoint, at int64) int64 {
 	return shape[len(shape)-1].Score * 10
 }
 
+// byShares reports whether the score goes by shares of CPU and memory.
+func (f NodeResourcesFit) byShares() bool {
+	return f.Resources == nil && f.Strategy != RequestedToCapacityRatio
+}
+
 // ScoreRows is Score for all rows.
 func (f NodeResourcesFit) ScoreRows(c *Cycle, rows *Rows, scores []int64) {
-	if f.Resources == nil && f.Strategy != RequestedToCapacityRatio {
-		for i, w := range rows.words {
-			if w != 0 {
-				row := (rows.first + i) * blockRows
-				f.scoreDefault(c, int32(row), w, scores, 0)
-			}
+	c.scoreRated(f, rows, scores)
+}
+
+// rateBlock is Score by shares.
+func (f NodeResourcesFit) rateBlock(c *Cycle, b *block, rows uint64, weight int32, sum *[blockRows]int32) {
+	wants, most := c.wants, f.Strategy == MostAllocated
+	cpu, memory := &b.shareNonzero[0], &b.shareNonzero[1]
+	if rows == ^uint64(0) {
+		for i := range blockRows {
+			want := &wants[b.shape[i]]
+			sum[i] += weight * left(cpu[i]+want.nonzero[0], memory[i]+want.nonzero[1], most)
 		}
 		return
 	}
-	for row := range rows.All() {
-		scores[row], _ = f.Score(c, NodeInfo{c.table, int32(row)})
+	for ; rows != 0; rows &= rows - 1 {
+		i := bits.TrailingZeros64(rows) & 63
+		want := &wants[b.shape[i]]
+		sum[i] += weight * left(cpu[i]+want.nonzero[0], memory[i]+want.nonzero[1], most)
 	}
 }
 
-// scoreDefault rates the rows w of one block by CPU and memory. It is the inner
-// loop of most cycles: one pass, two divisions per row. Scores go to out[row-from].
-func (f *NodeResourcesFit) scoreDefault(c *Cycle, row int32, w uint64, out []int64, from int) {
-	b := c.table.blocks[row/blockRows]
-	base := int(row) - int(row)%blockRows - from
-	cpu, _ := b.column(resCPU)
-	memory, _ := b.column(resMemory)
-	wantCPU, wantMemory := c.class.t.nonzero[0], c.class.t.nonzero[1]
-	most := f.Strategy == MostAllocated
-	for ; w != 0; w &= w - 1 {
-		i := bits.TrailingZeros64(w) & 63
-		var sum, n int64
-		if a := cpu[i]; a != 0 {
-			sum += share(a, b.nonzero[0][i]+wantCPU, most)
-			n++
-		}
-		if a := memory[i]; a != 0 {
-			sum += share(a, b.nonzero[1][i]+wantMemory, most)
-			n++
-		}
-		if n == 2 {
-			sum >>= 1
-		}
-		out[base+i] = sum
-	}
-}
-
-// share returns how much is left, or taken if most is true, in percent.
-func share(alloc, want int64, most bool) int64 {
+// left returns how much of the CPU and memory is left, or taken if most is true, in
+// percent: the mean of the two.
+func left(cpu, memory int64, most bool) int32 {
 	if most {
-		return min(want, alloc) * MaxScore / alloc
+		cpu, memory = min(cpu, full), min(memory, full)
+	} else {
+		cpu, memory = max(full+2-cpu, 0), max(full+2-memory, 0)
 	}
-	if want > alloc {
-		return 0
-	}
-	return (alloc - want) * MaxScore / alloc
+	return int32((cpu>>shareBits + memory>>shareBits) >> 1)
 }

@@ -3,6 +3,7 @@
 package schedule
 
 import (
+	"context"
 	"fmt"
 	"strings"
 )
@@ -15,7 +16,7 @@ type SchedulingGates struct{}
 func (SchedulingGates) Name() string { return "SchedulingGates" }
 
 // PreEnqueue refuses pods that have a gate left.
-func (SchedulingGates) PreEnqueue(pod *Pod) *Status {
+func (SchedulingGates) PreEnqueue(_ context.Context, pod *Pod) *Status {
 	if len(pod.SchedulingGates) == 0 {
 		return nil
 	}

@@ -68,20 +68,20 @@ func (InterPodAffinity) Filter(c *Cycle, n NodeInfo) *Status {
 		return statusAffinityTo
 	}
 	for _, k := range x.antiTo {
-		if k.near(n.row) {
+		if k.nearRow(n.row) {
 			return statusAntiTo
 		}
 	}
 	for _, k := range x.carriedAnti {
-		if k.near(n.row) {
+		if k.nearRow(n.row) {
 			return statusCarriedAnti
 		}
 	}
 	return nil
 }
 
-// near reports whether the row's domain has a pod that counts.
-func (k *counter) near(row int32) bool {
+// nearRow reports whether the row's domain has a pod that counts.
+func (k *counter) nearRow(row int32) bool {
 	d := k.column.of(row)
 	return d != absent && k.n.get(d) > 0
 }
@@ -90,24 +90,23 @@ func (k *counter) near(row int32) bool {
 // near: a term costs one operation per 64 nodes.
 func (InterPodAffinity) FilterRows(c *Cycle, rows *Rows) {
 	x := c.class
+	c.allowed = resize(c.allowed, len(c.table.blocks))
+	scratch := c.allowed
 	if len(x.affinityTo) > 0 && x.first() {
 		for _, k := range x.affinityTo {
-			for row := range rows.All() {
-				if k.column.of(int32(row)) == absent {
-					rows.Remove(row)
-				}
-			}
+			rows.and(k.column.labelled())
 		}
 	} else {
 		for _, k := range x.affinityTo {
-			rows.and(k.present)
+			rows.and(k.near(scratch))
 		}
 	}
-	for _, k := range x.antiTo {
-		rows.andNot(k.present)
-	}
-	for _, k := range x.carriedAnti {
-		rows.andNot(k.present)
+	for _, list := range [2][]*counter{x.antiTo, x.carriedAnti} {
+		for _, k := range list {
+			if k.total > 0 {
+				rows.andNot(k.near(scratch))
+			}
+		}
 	}
 }
 
@@ -231,16 +230,10 @@ func (k *weightedCounter) rateRows(rows *Rows, scores []int64) {
 // rateDomains is rate for the domains that have pods. It may rate rows that nobody
 // asked about.
 func (k *weightedCounter) rateDomains(scores []int64, touched []uint64) {
-	for i, g := range k.n {
-		if g == nil {
-			continue
-		}
-		for w := g.nonzero; w != 0; w &= w - 1 {
-			j := bits.TrailingZeros64(w)
-			for _, row := range k.column.members[i*blockRows+j] {
-				scores[row] += int64(g.n[j]) * k.weight
-				touched[row/blockRows] |= 1 << (row % blockRows)
-			}
+	for d, n := range k.n.all {
+		for _, row := range k.column.members[d] {
+			scores[row] += int64(n) * k.weight
+			touched[row/blockRows] |= 1 << (row % blockRows)
 		}
 	}
 }

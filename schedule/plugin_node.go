@@ -114,3 +114,7 @@ func (NodeName) FilterRows(c *Cycle, rows *Rows) {
 		rows.words[int(row)/blockRows-rows.first] |= 1 << (row % blockRows)
 	}
 }
+
+func (NodeUnschedulable) reason() *Status { return statusCordoned }
+
+func (NodeName) reason() *Status { return statusWrongName }

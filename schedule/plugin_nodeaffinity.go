@@ -78,3 +78,5 @@ func (NodeAffinity) Score(c *Cycle, n NodeInfo) (int64, *Status) {
 
 // NormalizeRange turns the greatest sum into 100.
 func (NodeAffinity) NormalizeRange(score, _, greatest int64) int64 { return toHundred(score, greatest) }
+
+func (NodeAffinity) reason() *Status { return statusAffinity }

@@ -104,7 +104,10 @@ func (c *Cycle) budgets(list func() []DisruptionBudget) ([]budget, error) {
 		return nil, nil
 	}
 	var ready []budget
-	for _, b := range list() {
+	c.outside()
+	all := list()
+	c.inside()
+	for _, b := range all {
 		s := podSelector{nothing: b.Selector == nil, namespaces: []string{b.Namespace}}
 		if b.Selector != nil {
 			var err error
@@ -184,10 +187,10 @@ func (c *Cycle) mayHelp(row int32) bool {
 	lower := 0
 	var freed [firstExtended]int64
 	for _, p := range b.pods[i] {
-		if p.pod.Priority < c.Pod.Priority {
+		if p.priority < c.Pod.Priority {
 			lower++
-			freed[resCPU] += p.pod.Requests.CPU
-			freed[resMemory] += p.pod.Requests.Memory
+			freed[resCPU] += p.t.cpu
+			freed[resMemory] += p.t.memory
 		}
 	}
 	if lower == 0 {
@@ -216,14 +219,14 @@ func (c *Cycle) cantBeat(row int32, best *candidate) bool {
 	var largest [firstExtended]int64
 	bound := candidate{highest: c.Pod.Priority}
 	for _, p := range b.pods[i] {
-		if p.pod.Priority >= c.Pod.Priority {
+		if p.priority >= c.Pod.Priority {
 			continue
 		}
-		bound.highest = min(bound.highest, p.pod.Priority)
-		largest[resCPU] = max(largest[resCPU], p.pod.Requests.CPU)
-		largest[resMemory] = max(largest[resMemory], p.pod.Requests.Memory)
-		if p.pod.Started.After(bound.youngest) {
-			bound.youngest = p.pod.Started
+		bound.highest = min(bound.highest, p.priority)
+		largest[resCPU] = max(largest[resCPU], p.t.cpu)
+		largest[resMemory] = max(largest[resMemory], p.t.memory)
+		if p.started.After(bound.youngest) {
+			bound.youngest = p.started
 		}
 	}
 	victims := int64(1)
@@ -247,7 +250,7 @@ func (c *Cycle) trial(row int32, budgets []budget) (found *candidate, err error)
 	b, i := c.table.at(row)
 	lower := c.lower[:0]
 	for _, p := range b.pods[i] {
-		if p.pod.Priority < c.Pod.Priority {
+		if p.priority < c.Pod.Priority {
 			lower = append(lower, p)
 		}
 	}

@@ -32,7 +32,7 @@ func (PodTopologySpread) PreFilter(c *Cycle) *Status {
 // limit returns how many pods a domain may have before this one.
 func (s *spread) limit() int64 {
 	least := int64(0)
-	if s.domains >= s.minDomains {
+	if s.eligible.domains >= s.minDomains {
 		least = s.least()
 	}
 	return s.maxSkew + least - s.self

@@ -12,13 +12,13 @@ import (
 // caller implements it over its storage.
 type Volumes interface {
 	// Claim returns a claim of a pod, or an error that wraps ErrNotFound. It is
-	// called in the cycle and must not block.
-	Claim(namespace, name string) (Claim, error)
+	// called in the cycle: no pod is placed meanwhile.
+	Claim(ctx context.Context, namespace, name string) (Claim, error)
 	// Reserve sets volumes aside for the unbound claims of a pod that will go to
 	// the node, and Release gives them back. Release must accept a pod for which
 	// nothing was reserved.
-	Reserve(pod *Pod, node *Node) error
-	Release(pod *Pod, node *Node)
+	Reserve(ctx context.Context, pod *Pod, node *Node) error
+	Release(ctx context.Context, pod *Pod, node *Node)
 	// Bind provides the volumes and returns once they are there.
 	Bind(ctx context.Context, pod *Pod, node *Node) error
 }
@@ -77,7 +77,9 @@ func (v VolumeBinding) PreFilter(c *Cycle) *Status {
 	}
 	var tests []volumeTest
 	for _, name := range c.Pod.Claims {
-		claim, err := v.Volumes.Claim(c.Pod.Namespace, name)
+		c.outside()
+		claim, err := v.Volumes.Claim(c.Context(), c.Pod.Namespace, name)
+		c.inside()
 		switch {
 		case errors.Is(err, ErrNotFound):
 			return NewStatus(UnschedulableAndUnresolvable, fmt.Sprintf("persistentvolumeclaim %q not found", name))
@@ -128,20 +130,20 @@ func (v *volumeTest) match(row int32) bool {
 }
 
 // Reserve sets volumes aside.
-func (v VolumeBinding) Reserve(_ context.Context, _ *State, pod *Pod, node *Node) *Status {
+func (v VolumeBinding) Reserve(ctx context.Context, _ *State, pod *Pod, node *Node) *Status {
 	if len(pod.Claims) == 0 {
 		return nil
 	}
-	if err := v.Volumes.Reserve(pod, node); err != nil {
+	if err := v.Volumes.Reserve(ctx, pod, node); err != nil {
 		return Fail(err)
 	}
 	return nil
 }
 
 // Unreserve gives them back.
-func (v VolumeBinding) Unreserve(_ context.Context, _ *State, pod *Pod, node *Node) {
+func (v VolumeBinding) Unreserve(ctx context.Context, _ *State, pod *Pod, node *Node) {
 	if len(pod.Claims) > 0 {
-		v.Volumes.Release(pod, node)
+		v.Volumes.Release(ctx, pod, node)
 	}
 }
 

@@ -95,6 +95,20 @@ func TestBadPlugins(t *testing.T) {
 	}
 }
 
+// A function about the caller's objects is blamed by the plugin's name, too, if the
+// objects are of another type.
+func TestObjectOfAnotherType(t *testing.T) {
+	strict := schedule.FilterFunc("strict", func(p string, n int) *schedule.Status { return nil })
+	run(t, withPlugin(strict), func(w *world) {
+		w.must(w.AddNode(node("n", 8, func(n *schedule.Node) { n.Object = 1 })))
+		w.pod("good", 1, func(p *schedule.Pod) { p.Object = "text" })
+		w.pod("bad", 1, func(p *schedule.Pod) { p.Object = 7 })
+		time.Sleep(time.Second)
+		w.wantFailed("bad", "plugin strict: Filter of pod default/bad on node n: panic: interface conversion")
+		w.want("good@n")
+	})
+}
+
 func TestBlockedPluginIsLeftBehind(t *testing.T) {
 	var release chan struct{}
 	o := withPlugin(plugin{filter: func(p *schedule.Pod, n *schedule.Node) *schedule.Status {

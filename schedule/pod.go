@@ -194,7 +194,8 @@ type SpreadConstraint struct {
 	HonorTaints        bool // true: nodes whose taints the pod doesn't tolerate don't count (nodeTaintsPolicy: Honor, KEP-3094)
 }
 
-// Group is a set of pods that are placed together or not at all.
+// Group is a set of pods that are placed together or not at all, and bound so if the
+// binder is a [GroupBinder].
 type Group struct {
 	Namespace string
 	Name      string

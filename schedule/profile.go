@@ -66,12 +66,12 @@ type profile struct {
 	name  string
 	index int
 
-	preEnqueue []PreEnqueuePlugin
+	preEnqueue []preEnqueueSlot
 	queueSort  QueueSortPlugin
 	hints      []QueueingHintPlugin
 	preFilters []preFilterSlot
 	filters    []filterSlot
-	postFilter []PostFilterPlugin
+	postFilter []postFilterSlot
 	scores     []scoreSlot
 	reserve    []ReservePlugin
 	permit     []PermitPlugin
@@ -81,18 +81,56 @@ type profile struct {
 	local      []NodeLocalPlugin // with keys to ask for
 	foreign    bool              // has plugins from elsewhere that run in the cycle
 	extensions []preFilterExtension
+	fused      kernel
+}
+
+type preEnqueueSlot struct {
+	PreEnqueuePlugin
+	foreign bool
 }
 
 type preFilterSlot struct {
 	PreFilterPlugin
-	filter int // index of its filter, or -1
+	filter  int // index of its filter, or -1
+	foreign bool
+}
+
+func (p *preFilterSlot) ask(c *Cycle) *Status {
+	if !p.foreign {
+		return p.PreFilter(c)
+	}
+	c.outside()
+	s := p.PreFilter(c)
+	c.inside()
+	return s
 }
 
 type filterSlot struct {
 	FilterPlugin
-	name  string
-	rows  FilterRowsPlugin // nil: call Filter for each node
-	local bool
+	name    string
+	rows    FilterRowsPlugin // nil: call Filter for each node
+	local   bool
+	foreign bool
+}
+
+func (f *filterSlot) ask(c *Cycle, row int32) *Status {
+	if !f.foreign {
+		return f.Filter(c, NodeInfo{c.table, row})
+	}
+	c.outside()
+	s := f.Filter(c, NodeInfo{c.table, row})
+	c.inside()
+	return s
+}
+
+func (f *filterSlot) askRows(c *Cycle, rows *Rows) {
+	if !f.foreign {
+		f.rows.FilterRows(c, rows)
+		return
+	}
+	c.outside()
+	f.rows.FilterRows(c, rows)
+	c.inside()
 }
 
 type scoreSlot struct {
@@ -101,10 +139,62 @@ type scoreSlot struct {
 	weight    int64
 	preScore  PreScorePlugin
 	rows      ScoreRowsPlugin // nil: call Score for each node
+	rater     rater           // nil: it does not go by shares
 	normalize NormalizeScorePlugin
 	scale     RangeNormalizePlugin
 	local     bool
+	foreign   bool
 	column    int // of the cached raw scores, for a local score to be normalised
+}
+
+func (s *scoreSlot) askPreScore(c *Cycle) *Status {
+	if !s.foreign {
+		return s.preScore.PreScore(c)
+	}
+	c.outside()
+	st := s.preScore.PreScore(c)
+	c.inside()
+	return st
+}
+
+func (s *scoreSlot) ask(c *Cycle, row int32) (int64, *Status) {
+	if !s.foreign {
+		return s.Score(c, NodeInfo{c.table, row})
+	}
+	c.outside()
+	v, st := s.Score(c, NodeInfo{c.table, row})
+	c.inside()
+	return v, st
+}
+
+func (s *scoreSlot) askRows(c *Cycle, rows *Rows, scores []int64) {
+	if !s.foreign {
+		s.rows.ScoreRows(c, rows, scores)
+		return
+	}
+	c.outside()
+	s.rows.ScoreRows(c, rows, scores)
+	c.inside()
+}
+
+func (s *scoreSlot) askRange(c *Cycle, score, least, greatest int64) int64 {
+	if !s.foreign {
+		return s.scale.NormalizeRange(score, least, greatest)
+	}
+	c.outside()
+	v := s.scale.NormalizeRange(score, least, greatest)
+	c.inside()
+	return v
+}
+
+func (s *scoreSlot) askNormalize(c *Cycle, scores []int64) *Status {
+	if !s.foreign {
+		return s.normalize.NormalizeScore(c, &c.feasible, scores)
+	}
+	c.outside()
+	st := s.normalize.NormalizeScore(c, &c.feasible, scores)
+	c.inside()
+	return st
 }
 
 // plain reports whether the score goes into the cached sum as it is.
@@ -113,6 +203,22 @@ func (s *scoreSlot) plain() bool { return s.local && s.normalize == nil && s.sca
 type preFilterExtension struct {
 	name string
 	PreFilterExtensions
+	foreign bool
+}
+
+type postFilterSlot struct {
+	PostFilterPlugin
+	foreign bool
+}
+
+func (p *postFilterSlot) ask(c *Cycle, d *Diagnosis) (*PostFilterResult, *Status) {
+	if !p.foreign {
+		return p.PostFilter(c, d)
+	}
+	c.outside()
+	r, s := p.PostFilter(c, d)
+	c.inside()
+	return r, s
 }
 
 // points are the methods that make a type an extension point, for the check
@@ -197,6 +303,7 @@ func newProfile(p Profile, index int) (*profile, error) {
 	if f.queueSort == nil {
 		f.queueSort = PrioritySort{}
 	}
+	f.fused = f.kernel()
 	return f, nil
 }
 
@@ -208,17 +315,18 @@ func (f *profile) add(p Plugin, weights map[string]int64) error {
 		}
 	}
 	_, local := p.(NodeLocalPlugin)
+	foreign := fromElsewhere(p)
 	filter := -1
 	if q, ok := p.(FilterPlugin); ok {
 		rows, _ := p.(FilterRowsPlugin)
 		filter = len(f.filters)
-		f.filters = append(f.filters, filterSlot{q, p.Name(), rows, local})
+		f.filters = append(f.filters, filterSlot{q, p.Name(), rows, local, foreign})
 	}
 	if q, ok := p.(PreFilterPlugin); ok {
-		f.preFilters = append(f.preFilters, preFilterSlot{q, filter})
+		f.preFilters = append(f.preFilters, preFilterSlot{q, filter, foreign})
 	}
 	if q, ok := p.(PreFilterExtensions); ok {
-		f.extensions = append(f.extensions, preFilterExtension{p.Name(), q})
+		f.extensions = append(f.extensions, preFilterExtension{p.Name(), q, foreign})
 	}
 	if q, ok := p.(QueueSortPlugin); ok {
 		if f.queueSort != nil {
@@ -226,7 +334,13 @@ func (f *profile) add(p Plugin, weights map[string]int64) error {
 		}
 		f.queueSort = q
 	}
-	f.foreign = f.foreign || runsInCycle(p) && reflect.TypeOf(p).PkgPath() != reflect.TypeFor[Cycle]().PkgPath()
+	f.foreign = f.foreign || runsInCycle(p) && (foreign || callsBack(p))
+	if q, ok := p.(PreEnqueuePlugin); ok {
+		f.preEnqueue = append(f.preEnqueue, preEnqueueSlot{q, foreign})
+	}
+	if q, ok := p.(PostFilterPlugin); ok {
+		f.postFilter = append(f.postFilter, postFilterSlot{q, foreign})
+	}
 	f.addScore(p, local, weights)
 	f.addRest(p)
 	if _, ok := p.(interface{ factsOnly() }); local && !ok {
@@ -244,11 +358,36 @@ func (nodeLocal) LocalKey(*Pod) string { return "" }
 
 func (nodeLocal) factsOnly() {}
 
-// runsInCycle reports whether a plugin has methods that the scheduler waits for
-// with its lock held and without a context.
+// fromElsewhere reports whether a plugin is none of this package's: then it may
+// block.
+func fromElsewhere(p Plugin) bool {
+	switch p.(type) {
+	case objectFilter, objectScore:
+		return true // of functions that are
+	}
+	t := reflect.TypeOf(p)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.PkgPath() != reflect.TypeFor[Cycle]().PkgPath()
+}
+
+// callsBack reports whether a plugin of this package calls functions of the caller
+// in the cycle.
+func callsBack(p Plugin) bool {
+	switch p := p.(type) {
+	case VolumeBinding:
+		return true
+	case DefaultPreemption:
+		return p.Budgets != nil
+	}
+	return false
+}
+
+// runsInCycle reports whether a plugin has methods that run in the cycle.
 func runsInCycle(p Plugin) bool {
 	switch p.(type) {
-	case PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugin:
+	case PreFilterPlugin, FilterPlugin, PostFilterPlugin, PreScorePlugin, ScorePlugin:
 		return true
 	}
 	return false
@@ -262,12 +401,15 @@ func (f *profile) addScore(p Plugin, local bool, weights map[string]int64) {
 	if !ok {
 		return
 	}
-	s := scoreSlot{ScorePlugin: q, name: p.Name(), weight: DefaultWeight(p.Name()), local: local, column: -1}
+	s := scoreSlot{ScorePlugin: q, name: p.Name(), weight: DefaultWeight(p.Name()), local: local, foreign: fromElsewhere(p), column: -1}
 	if w, ok := weights[s.name]; ok {
 		s.weight = w
 	}
 	s.preScore, _ = p.(PreScorePlugin)
 	s.rows, _ = p.(ScoreRowsPlugin)
+	if r, ok := p.(rater); ok && r.byShares() {
+		s.rater = r
+	}
 	s.normalize, _ = p.(NormalizeScorePlugin)
 	s.scale, _ = p.(RangeNormalizePlugin)
 	if s.weight == 0 {
@@ -283,9 +425,7 @@ func (f *profile) addScore(p Plugin, local bool, weights map[string]int64) {
 }
 
 func (f *profile) addRest(p Plugin) {
-	appendAs(&f.preEnqueue, p)
 	appendAs(&f.hints, p)
-	appendAs(&f.postFilter, p)
 	appendAs(&f.reserve, p)
 	appendAs(&f.permit, p)
 	appendAs(&f.preBind, p)

@@ -22,6 +22,11 @@ type random struct {
 	ref   *refCluster
 	forks []*schedule.Cluster // left behind
 	next  int
+
+	// alike means many nodes of few sizes, and pods that request both CPU and memory:
+	// what the scan has a fast path for.
+	alike bool
+	sizes []schedule.Resources
 }
 
 func (r *random) chance(percent int) bool { return r.IntN(100) < percent }
@@ -34,6 +39,12 @@ func (r *random) node(name string) *schedule.Node {
 		Labels:      map[string]string{},
 		Allocatable: schedule.Resources{CPU: 1000 * int64(1+r.IntN(8)), Memory: int64(1+r.IntN(8)) << 30, EphemeralStorage: 10 << 30, Pods: int64(r.IntN(8))},
 		Images:      map[string]int64{},
+	}
+	if r.alike {
+		n.Allocatable = r.sizes[0]
+		if r.chance(1) {
+			n.Allocatable = pickOne(r, r.sizes...)
+		}
 	}
 	if r.chance(90) {
 		n.Labels[schedule.LabelHostname] = name
@@ -48,6 +59,12 @@ func (r *random) node(name string) *schedule.Node {
 		n.Labels["size"] = fmt.Sprint(r.IntN(4))
 	}
 	for range r.IntN(3) {
+		n.Images[pickOne(r, "app:1", "db", "registry.example.com/x")] = int64(r.IntN(900)) << 20
+	}
+	if r.alike && r.chance(90) {
+		return n
+	}
+	for range r.IntN(3) {
 		n.Taints = append(n.Taints, schedule.Taint{Key: pickOne(r, "a", "b"), Value: pickOne(r, "", "1", "5"),
 			Effect: pickOne(r, schedule.NoSchedule, schedule.PreferNoSchedule, schedule.PreferNoSchedule, schedule.NoExecute)})
 	}
@@ -55,9 +72,6 @@ func (r *random) node(name string) *schedule.Node {
 	n.NotReady = r.chance(5)
 	if r.chance(20) {
 		n.Allocatable.Extended = map[string]int64{"example.com/gpu": int64(r.IntN(4))}
-	}
-	for range r.IntN(3) {
-		n.Images[pickOne(r, "app:1", "db", "registry.example.com/x")] = int64(r.IntN(900)) << 20
 	}
 	return n
 }
@@ -143,9 +157,31 @@ func (r *random) pod() *schedule.Pod {
 			schedule.Toleration{Key: "b", Operator: schedule.TolerateLt, Value: "2", Effect: schedule.PreferNoSchedule},
 		))
 	}
+	if r.alike {
+		r.addRequests(p)
+		if r.chance(60) {
+			return p
+		}
+	}
 	r.addNodeRules(p)
 	r.addPodRules(p)
 	return p
+}
+
+// addRequests has a pod request CPU and memory: often in thirds of a percent of a node,
+// so that sums are whole percentages, on the edge of the next score.
+func (r *random) addRequests(p *schedule.Pod) {
+	size := r.sizes[0]
+	p.Requests.CPU, p.Requests.Memory = 1+int64(r.IntN(int(size.CPU/3))), 1+int64(r.IntN(int(size.Memory/3)))
+	if r.chance(40) {
+		p.Requests.CPU = size.CPU * int64(1+r.IntN(100)) / 300
+	}
+	if r.chance(40) {
+		p.Requests.Memory = size.Memory * int64(1+r.IntN(100)) / 300
+	}
+	if r.chance(8) { // counts for more than it requests
+		p.Requests.Memory = 0
+	}
 }
 
 func (r *random) addNodeRules(p *schedule.Pod) {
@@ -220,6 +256,7 @@ func TestAgreesWithReference(t *testing.T) {
 
 func agreeOn(t *testing.T, seed uint64) bool {
 	r := &random{Rand: rand.New(rand.NewPCG(seed, 0)), ref: &refCluster{namespaces: map[string]map[string]string{}}}
+	r.alike = seed%8 == 0
 	c, err := schedule.NewCluster(seed)
 	if err != nil {
 		t.Fatal(err)
@@ -228,6 +265,17 @@ func agreeOn(t *testing.T, seed uint64) bool {
 	if r.chance(10) {
 		nodes = 80 + r.IntN(20) // more than a block, and more hosts than a coarse column has
 	}
+	if r.alike {
+		nodes = 70 + r.IntN(80)
+		for range 3 {
+			r.sizes = append(r.sizes, schedule.Resources{
+				CPU:    pickOne(r, 9000, 4000, int64(1+r.IntN(9000))),
+				Memory: pickOne(r, 3<<30, 32<<30, int64(1+r.IntN(1<<40))),
+				Pods:   int64(r.IntN(6)),
+			})
+		}
+		r.sizes[0].CPU, r.sizes[0].Memory = max(r.sizes[0].CPU, 100), max(r.sizes[0].Memory, 100)
+	}
 	for i := range nodes {
 		n := r.node(fmt.Sprint("n", i))
 		r.ref.nodes = append(r.ref.nodes, n)
@@ -235,7 +283,21 @@ func agreeOn(t *testing.T, seed uint64) bool {
 	}
 	var templates []*schedule.Pod
 	for range 6 {
-		templates = append(templates, r.pod())
+		p := r.pod()
+		if len(templates) > 0 && r.chance(50) { // like another but for its rules
+			q := *templates[0]
+			q.HostPorts, q.Images = nil, nil
+			q.NodeSelector, q.NodeAffinity = nil, schedule.NodeSelection{}
+			r.addNodeRules(&q)
+			if r.chance(50) {
+				q.SpreadConstraint = slices.Clone(q.SpreadConstraint)
+				for i := range q.SpreadConstraint {
+					q.SpreadConstraint[i].HonorTaints = !q.SpreadConstraint[i].HonorTaints
+				}
+			}
+			p = &q
+		}
+		templates = append(templates, p)
 	}
 	for step := range 60 {
 		p := r.pod()
@@ -265,6 +327,9 @@ func must(t *testing.T, err error) {
 func change(t *testing.T, c *schedule.Cluster, r *random, p *schedule.Pod) *schedule.Cluster {
 	t.Helper()
 	ref := r.ref
+	if r.chance(5) {
+		c.ForgetUnused()
+	}
 	switch k := r.IntN(100); {
 	case k < 60:
 		d, err := c.Place(p)
@@ -379,6 +444,10 @@ func compare(t *testing.T, c *schedule.Cluster, ref *refCluster, p *schedule.Pod
 			return false
 		}
 		if n.Plugin != "" {
+			if want := ref.shortOf(p, n.Node); n.Plugin == "NodeResourcesFit" && !slices.Equal(n.Status.Reasons, want) {
+				fail("pod %+v\nnode %+v\nrefused because of %q, want %q", p, n.Node, n.Status.Reasons, want)
+				return false
+			}
 			continue
 		}
 		got := map[string]int64{}
@@ -419,6 +488,19 @@ func checkChoice(c *schedule.Cluster, p *schedule.Pod, feasible []*schedule.Node
 		best := slices.Max(slices.Collect(maps.Values(totals)))
 		if d.Feasible != len(feasible) || totals[d.Node.Name] != best {
 			fail("Schedule(%s) chose %s with %d of %d feasible nodes, want one with %d among %v", p, d.Node.Name, totals[d.Node.Name], d.Feasible, best, totals)
+			return
+		}
+		var tied []string // each of the best must have had its chance
+		for name, total := range totals {
+			if total == best {
+				tied = append(tied, name)
+			}
+		}
+		got := c.Tied()
+		slices.Sort(tied)
+		slices.Sort(got)
+		if !slices.Equal(got, tied) {
+			fail("Schedule(%s) drew lots among %v, want %v", p, got, tied)
 			return
 		}
 	}

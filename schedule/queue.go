@@ -15,6 +15,7 @@ type QueuedPod struct {
 	Added    time.Time // when it came into the queue
 	Attempts int       // cycles so far
 
+	key      string // of the pod
 	t        *template
 	profile  *profile
 	members  []*QueuedPod // of a group that must be placed at once
@@ -143,24 +144,25 @@ func (q *queue) activate(p *QueuedPod) {
 // initial duration, doubled each time up to the maximum.
 func (q *queue) delay(p *QueuedPod, now time.Time) {
 	q.take(p)
-	d := q.initial
-	for i := 1; i < p.Attempts && d < q.max; i++ {
-		d *= 2
-	}
-	p.ready = now.Add(min(d, q.max))
+	p.ready = now.Add(q.backoffAfter(p.Attempts))
 	p.where = backoff
 	heap.Push(&q.backoff, p)
+}
+
+// backoffAfter returns how long to wait after a number of tries.
+func (q *queue) backoffAfter(tries int) time.Duration {
+	d := q.initial
+	for i := 1; i < tries && d < q.max; i++ {
+		d *= 2
+	}
+	return min(d, q.max)
 }
 
 // park keeps the pod until something happens that its plugins are waiting for.
 func (q *queue) park(p *QueuedPod, plugins []string, now time.Time) {
 	q.take(p)
 	p.plugins, p.parked = plugins, now
-	d := q.initial
-	for i := 1; i < p.Attempts && d < q.max; i++ {
-		d *= 2
-	}
-	p.ready = now.Add(min(d, q.max))
+	p.ready = now.Add(q.backoffAfter(p.Attempts))
 	p.where = unschedulable
 	for _, plugin := range p.parkedBy() {
 		if q.parked[plugin] == nil {

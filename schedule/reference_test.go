@@ -184,14 +184,28 @@ func refNonzero(p *schedule.Pod) (cpu, memory int64) {
 	return cpu, memory
 }
 
-func (c *refCluster) fits(p *schedule.Pod, n *schedule.Node) bool {
+func (c *refCluster) fits(p *schedule.Pod, n *schedule.Node) bool { return len(c.shortOf(p, n)) == 0 }
+
+// shortOf names what a node has too little of.
+func (c *refCluster) shortOf(p *schedule.Pod, n *schedule.Node) (reasons []string) {
 	u, a := c.usage(n.Name), n.Allocatable
-	r := p.Requests
-	return (a.Pods == 0 || u.pods+1 <= a.Pods) &&
-		(r.CPU == 0 || u.cpu+r.CPU <= a.CPU) &&
-		(r.Memory == 0 || u.memory+r.Memory <= a.Memory) &&
-		(r.EphemeralStorage == 0 || u.storage+r.EphemeralStorage <= a.EphemeralStorage) &&
-		(r.Extended["example.com/gpu"] == 0 || u.gpu+r.Extended["example.com/gpu"] <= a.Extended["example.com/gpu"])
+	if a.Pods != 0 && u.pods+1 > a.Pods {
+		reasons = append(reasons, "Too many pods")
+	}
+	for _, r := range []struct {
+		name              string
+		want, used, alloc int64
+	}{
+		{"cpu", p.Requests.CPU, u.cpu, a.CPU},
+		{"memory", p.Requests.Memory, u.memory, a.Memory},
+		{"ephemeral-storage", p.Requests.EphemeralStorage, u.storage, a.EphemeralStorage},
+		{"example.com/gpu", p.Requests.Extended["example.com/gpu"], u.gpu, a.Extended["example.com/gpu"]},
+	} {
+		if r.want != 0 && r.used+r.want > r.alloc {
+			reasons = append(reasons, "Insufficient "+r.name)
+		}
+	}
+	return reasons
 }
 
 // refSelector adds the pod's own labels (matchLabelKeys, mismatchLabelKeys).

@@ -44,7 +44,7 @@ const (
 
 // validate names the first amount that can't be.
 func (r Resources) validate() error {
-	for _, a := range []struct {
+	for _, a := range [...]struct {
 		name  string
 		value int64
 	}{{CPU, r.CPU}, {Memory, r.Memory}, {EphemeralStorage, r.EphemeralStorage}, {Pods, r.Pods}} {
@@ -52,7 +52,7 @@ func (r Resources) validate() error {
 			return err
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.Extended)) {
+	for _, name := range r.extended() {
 		switch name {
 		case CPU, Memory, EphemeralStorage, Pods:
 			return fmt.Errorf("resource %q has a field of its own in Resources and can't be in Extended", name)
@@ -65,6 +65,14 @@ func (r Resources) validate() error {
 		}
 	}
 	return nil
+}
+
+// extended returns the names of the extended resources in order.
+func (r Resources) extended() []string {
+	if len(r.Extended) == 0 {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(r.Extended))
 }
 
 func validateAmount(name string, value int64) error {

@@ -8,7 +8,7 @@ import (
 )
 
 // rowCache keeps what the node-local plugins said about each row to the pods of
-// one class. The next pod of the class needs new answers only for the rows in
+// one class, or of several (see localCaches). The next such pod needs new answers only for the rows in
 // the change log. Measured over 5,000 nodes, that makes the cycle of a pod whose
 // class is known 10 to 20 times cheaper than a full look.
 type rowCache struct {
@@ -18,11 +18,15 @@ type rowCache struct {
 	skips []bool // which local plugins were left out
 	used  uint64 // when, for eviction
 
+	wants  []shares // of the class, by shape
+	shapes uint64   // their numbering
+
 	mask []uint64  // rows that pass the local filters
 	sum  []int32   // of the weighted local scores, where mask has the row
 	top  []int32   // by block: the greatest sum
 	tied []uint64  // rows that have the greatest sum of their block
 	raw  [][]int64 // local scores that are normalised over the feasible nodes
+	tops domainTops
 }
 
 // cacheBudget bounds the memory of all caches, in bytes. One takes about 5 bytes
@@ -36,24 +40,30 @@ func (c *Cycle) updateCache() error {
 	clear(c.scratch)
 	c.changed = Rows{words: c.scratch}
 	rows := &c.changed
-	if k.valid && c.sameSkips(k) && (len(c.class.images) == 0 || k.nodes == t.version) && t.log.since(k.seq, t.rows/2, rows.words) {
+	k.valid = k.valid && k.shapes == t.shapes.numbering
+	whole := false
+	same := c.sameSkips(k) // which also notes them, so it comes first
+	if k.valid && same && (len(c.class.images) == 0 || k.nodes == t.version) && t.log.since(k.seq, t.rows/2, rows.words) {
 		trim(rows)
 		k.mask = grow(k.mask, len(t.blocks))
 		k.top, k.tied = grow(k.top, len(t.blocks)), grow(k.tied, len(t.blocks))
-		k.sum = grow(k.sum, t.rows)
+		k.sum = grow(k.sum, len(t.blocks)*blockRows)
 		for i := range k.raw {
 			if k.raw[i] != nil {
 				k.raw[i] = grow(k.raw[i], t.rows)
 			}
 		}
 	} else {
+		whole = true
 		k.reset(t, c.profile.columns())
 		for i, b := range t.blocks {
 			rows.words[i] = b.live
 		}
 	}
 	k.valid = false // until it succeeds
-	if err := c.judge(k, rows); err != nil {
+	k.wants = t.wants(c.class, k.wants)
+	c.wants = k.wants
+	if err := c.judge(k, rows, whole); err != nil {
 		return err
 	}
 	k.seq, k.nodes, k.valid = t.log.next, t.version, true
@@ -81,8 +91,8 @@ func (c *Cycle) sameSkips(k *rowCache) bool {
 	return same
 }
 
-// judge asks the local plugins about some rows.
-func (c *Cycle) judge(k *rowCache, rows *Rows) error {
+// judge asks the local plugins about some rows; whole says that they are all.
+func (c *Cycle) judge(k *rowCache, rows *Rows, whole bool) error {
 	if len(rows.words) == 0 {
 		return nil
 	}
@@ -92,39 +102,63 @@ func (c *Cycle) judge(k *rowCache, rows *Rows) error {
 		k.forget(rows.first+i, w)
 		rows.words[i] = w & c.table.blocks[rows.first+i].live
 	}
+	fused := noKernel
+	if whole {
+		fused = c.profile.fused
+	}
 	for i := range c.profile.filters {
-		if f := &c.profile.filters[i]; f.local && !c.skipFilter[i] {
+		if f := &c.profile.filters[i]; f.local && !c.skipFilter[i] && i != fused.filter {
 			if err := c.filterRows(f, rows); err != nil {
 				return err
 			}
 		}
 	}
+	if fused.filter >= 0 {
+		fused.run(c, rows, k)
+	} else {
+		k.clear(rows, whole)
+	}
 	for i, w := range rows.words {
 		k.mask[rows.first+i] |= w
-		base := (rows.first + i) * blockRows
-		for ; w != 0; w &= w - 1 {
-			k.sum[base+bits.TrailingZeros64(w)] = 0
-		}
 	}
 	for i := range c.profile.scores {
-		if s := &c.profile.scores[i]; s.local && !c.skipScore[i] {
-			if err := c.judgeScore(k, s, rows); err != nil {
+		if s := &c.profile.scores[i]; s.local && !c.skipScore[i] && i != fused.fit && i != fused.balanced {
+			if err := c.judgeScore(k, s, rows, whole); err != nil {
 				return err
 			}
 		}
 	}
 	for i, w := range touched {
-		if w != 0 {
+		if settled := whole && k.tied[rows.first+i] != 0; w != 0 && !settled {
 			k.settle(rows.first+i, rows.words[i])
 		}
 	}
 	return nil
 }
 
+// sums returns the sums of a block.
+func (k *rowCache) sums(block int) *[blockRows]int32 {
+	return (*[blockRows]int32)(k.sum[block*blockRows:])
+}
+
+// clear sets the sums of rows to 0.
+func (k *rowCache) clear(rows *Rows, whole bool) {
+	if whole {
+		clear(k.sum)
+		return
+	}
+	for row := range rows.All() {
+		k.sum[row] = 0
+	}
+}
+
 // forget takes rows out of a block.
 func (k *rowCache) forget(block int, rows uint64) {
 	k.tied[block] &^= rows
 	k.mask[block] &^= rows
+	if rows != 0 {
+		k.tops.forget(block)
+	}
 }
 
 // settle puts judged rows into the top of their block. Only if the old top is
@@ -146,7 +180,17 @@ func (k *rowCache) settle(block int, rows uint64) {
 	}
 }
 
-func (c *Cycle) judgeScore(k *rowCache, s *scoreSlot, rows *Rows) error {
+func (c *Cycle) judgeScore(k *rowCache, s *scoreSlot, rows *Rows, whole bool) error {
+	if s.rater != nil {
+		c.enter(s.name, "Score")
+		for i, w := range rows.words {
+			if w != 0 {
+				block := rows.first + i
+				c.rate(s.rater, block, w, whole, int32(s.weight), k.sums(block))
+			}
+		}
+		return nil
+	}
 	if s.column >= 0 {
 		if k.raw[s.column] == nil {
 			k.raw[s.column] = make([]int64, c.table.rows)
@@ -204,51 +248,88 @@ func grow[T any](s []T, n int) []T {
 func (k *rowCache) reset(t *table, columns int) {
 	k.mask = resize(k.mask, len(t.blocks))
 	clear(k.mask)
-	k.sum = resize(k.sum, t.rows)
+	k.sum = resize(k.sum, len(t.blocks)*blockRows)
+	k.wants, k.shapes = k.wants[:0], t.shapes.numbering
 	k.top, k.tied = resize(k.top, len(t.blocks)), resize(k.tied, len(t.blocks))
 	clear(k.tied)
+	k.tops.column = nil
 	for len(k.raw) < columns {
 		k.raw = append(k.raw, nil)
 	}
 	clear(k.raw) // made when a score is asked for
 }
 
+// localCaches are what the node-local plugins said to the pods of one class, and of
+// all others that are the same to them: a deployment's labels and its affinity to
+// other pods make no difference to how full a node is.
+type localCaches struct {
+	classes int         // that share them
+	seen    int         // cycles so far, to tell a one-off from a stream of equals
+	list    []*rowCache // by profile
+}
+
+// joinCaches gives a new class its caches.
+func (c *Cluster) joinCaches(x *class) {
+	x.local = c.locals[x.t.local]
+	if x.local == nil {
+		x.local = &x.own
+		c.locals[x.t.local] = x.local
+	}
+	x.local.classes++
+}
+
+// leaveCaches forgets a class, and its caches if nobody else has them.
+func (c *Cluster) leaveCaches(x *class) {
+	if x.local.classes--; x.local.classes > 0 {
+		return
+	}
+	c.dropCaches(x.local)
+	delete(c.locals, x.t.local)
+}
+
+func (c *Cluster) dropCaches(l *localCaches) {
+	for _, k := range l.list {
+		c.caches = slices.DeleteFunc(c.caches, func(s cacheSlot) bool { return s.cache == k })
+	}
+	l.list = nil
+}
+
 // cacheOf returns the cache of a class: its own if it has been seen before, one
 // that all share for a pod that may be the only one of its kind.
 func (c *Cycle) cacheOf(x *class) *rowCache {
-	i := c.profile.index
-	if i < len(x.caches) && x.caches[i] != nil && !c.full {
-		k := x.caches[i]
+	i, l := c.profile.index, x.local
+	if i < len(l.list) && l.list[i] != nil && !c.full {
+		k := l.list[i]
 		c.cluster.clock++
 		k.used = c.cluster.clock
 		return k
 	}
-	x.seen++
-	if x.seen < 2 || c.full {
+	l.seen++
+	if l.seen < 2 || c.full {
 		c.once.valid = false
 		return &c.once
 	}
-	for len(x.caches) <= i {
-		x.caches = append(x.caches, nil)
+	for len(l.list) <= i {
+		l.list = append(l.list, nil)
 	}
-	x.caches[i] = c.cluster.newCache(x, i)
-	return x.caches[i]
+	l.list[i] = c.cluster.newCache(l, i)
+	return l.list[i]
 }
 
 // cacheSlot remembers whose a cache is, to take it away.
 type cacheSlot struct {
-	class   *class
+	owner   *localCaches
 	profile int
 	cache   *rowCache
 }
 
 // newCache returns an empty cache, if need be the one that has not been used for
 // the longest time.
-func (c *Cluster) newCache(x *class, profile int) *rowCache {
+func (c *Cluster) newCache(l *localCaches, profile int) *rowCache {
 	c.clock++
 	if len(c.caches) < max(8, cacheBudget/(8*(1+c.table.rows))) {
 		k := &rowCache{used: c.clock}
-		c.caches = append(c.caches, cacheSlot{x, profile, k})
+		c.caches = append(c.caches, cacheSlot{l, profile, k})
 		return k
 	}
 	oldest := 0
@@ -258,16 +339,8 @@ func (c *Cluster) newCache(x *class, profile int) *rowCache {
 		}
 	}
 	slot := &c.caches[oldest]
-	slot.class.caches[slot.profile] = nil
-	slot.class, slot.profile = x, profile
+	slot.owner.list[slot.profile] = nil
+	slot.owner, slot.profile = l, profile
 	slot.cache.used, slot.cache.valid = c.clock, false
 	return slot.cache
-}
-
-// dropCache forgets the caches of a class.
-func (c *Cluster) dropCache(x *class) {
-	for _, k := range x.caches {
-		c.caches = slices.DeleteFunc(c.caches, func(s cacheSlot) bool { return s.cache == k })
-	}
-	x.caches = nil
 }

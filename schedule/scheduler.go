@@ -8,8 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -37,9 +37,9 @@ type Options struct {
 	Evict func(ctx context.Context, victim, preemptor *Pod) error
 
 	Seed           uint64        // decides ties; 0 means a random one
-	PluginTimeout  time.Duration // for all plugins of a cycle together; 0 means 10 s
+	PluginTimeout  time.Duration // for all plugins of a cycle together, and for each Reserve and Permit; 0 means 10 s
 	BindWorkers    int           // how many pods are bound at once; 0 means 16
-	BindTimeout    time.Duration // for PreBind and Bind of one pod; 0 means 100 s
+	BindTimeout    time.Duration // for PreBind and Bind of one pod or group, and for an eviction; 0 means 100 s
 	AssumeTimeout  time.Duration // how long after binding AddPod or UpdatePod must confirm it; 0 means for ever
 	InitialBackoff time.Duration // before a second try; 0 means 1 s
 	MaxBackoff     time.Duration // between tries at most; 0 means 10 s
@@ -49,7 +49,8 @@ type Options struct {
 }
 
 // Events are optional functions that are told what became of pods. They are
-// called without locks, from several goroutines.
+// called without locks, from several goroutines, and must not block: the scheduler
+// waits for them.
 type Events struct {
 	Bound         func(pod *Pod, node *Node)
 	Unschedulable func(pod *Pod, err *FitError)                  // no node takes it; it is tried again when that may have changed
@@ -70,21 +71,43 @@ type Scheduler struct {
 	groups  map[string]*group
 	assumed map[string]*assumed
 	waiting map[string]*WaitingPod
-	ready   []func() // for Run to do without the lock
+	rebinds map[*assumed]bool // members of groups whose binding is to be tried again
+	todo    []task            // for Run to do without the lock
+	spare   []task            // the slice that todo was before
+	tidied  time.Time         // when to call tidy again
 	closed  bool
 
-	wake chan struct{} // capacity 1
-	jobs chan func(context.Context)
+	wake  chan struct{} // capacity 1
+	jobs  chan job
+	crew  crew
+	calls calls
+}
+
+// task is something to do without the lock.
+type task struct {
+	admit *assumed // to be reserved and permitted, then bound
+	gang  *gang    // the same for a group
+	fail  *assumed // to be taken back, because of err
+	err   error
+	ask   *QueuedPod // whether pod may be queued
+	pod   *Pod
+	job   job
+	do    func() // anything else
 }
 
 // assumed is a pod that counts as placed, from the decision until the caller
 // confirms it.
 type assumed struct {
-	p       *placed
-	node    *Node
-	q       *QueuedPod
-	state   State
-	expires time.Time // zero: not bound yet, or never
+	p     *placed
+	node  *Node
+	q     *QueuedPod
+	state State
+	gang  *gang // that it is bound with; nil: it is bound alone
+
+	reserved int       // how many Reserve plugins have been called
+	expires  time.Time // zero: not bound yet, or never
+	rebind   time.Time // when its binding is to be tried again
+	rebinds  int
 }
 
 // New returns a scheduler that knows nothing yet. It starts no goroutine.
@@ -113,19 +136,60 @@ func New(o Options) (*Scheduler, error) {
 		o:       o,
 		hints:   map[string][]QueueingHint{},
 		cluster: c,
-		queue:   newQueue(c.profiles[0].queueSort.Less, o.InitialBackoff, o.MaxBackoff),
 		groups:  map[string]*group{},
 		assumed: map[string]*assumed{},
 		waiting: map[string]*WaitingPod{},
+		rebinds: map[*assumed]bool{},
 		wake:    make(chan struct{}, 1),
-		jobs:    make(chan func(context.Context), 1024),
+		jobs:    make(chan job, 1024),
 	}
+	s.queue = newQueue(s.less(c.profiles[0].queueSort), o.InitialBackoff, o.MaxBackoff)
 	for _, p := range c.profiles {
 		for _, h := range p.hints {
-			s.hints[h.Name()] = append(s.hints[h.Name()], h.QueueingHints()...)
+			s.hints[h.Name()] = append(s.hints[h.Name()], s.guardHints(h)...)
 		}
 	}
 	return s, nil
+}
+
+// less is a plugin's Less, if need be one that survives a panic: then a does not go
+// before b.
+func (s *Scheduler) less(p QueueSortPlugin) func(a, b *QueuedPod) bool {
+	if !fromElsewhere(p) {
+		return p.Less
+	}
+	return func(a, b *QueuedPod) (less bool) {
+		s.guardQuick(site{p.Name(), "Less", a.Pod, nil}, func() { less = p.Less(a, b) })
+		return less
+	}
+}
+
+// guardHints has a plugin's hints survive a panic: then a try is taken to be worth it.
+func (s *Scheduler) guardHints(p QueueingHintPlugin) []QueueingHint {
+	list := slices.Clone(p.QueueingHints())
+	if !fromElsewhere(p) {
+		return list
+	}
+	for i := range list {
+		worth := list[i].Worth
+		if worth == nil {
+			continue
+		}
+		list[i].Worth = func(pod *Pod, e Event) bool {
+			is := true
+			s.guardQuick(site{p.Name(), "Worth", pod, nil}, func() { is = worth(pod, e) })
+			return is
+		}
+	}
+	return list
+}
+
+// guardQuick calls a plugin with the lock held and reports it if it panics.
+func (s *Scheduler) guardQuick(at site, f func()) {
+	if err := guard(at, func() *Status { f(); return nil }); err != nil {
+		s.later(func() { s.report(at.pod, err) })
+		s.poke()
+	}
 }
 
 // Fork returns a copy of the state of nodes and placed pods to ask what-if
@@ -137,16 +201,10 @@ func (s *Scheduler) Fork() *Cluster {
 }
 
 // Run places pods until ctx is done, waits for the bindings that are under way,
-// and returns the cause. A scheduler runs once.
+// and returns the cause. A plugin or binder that has not returned [Options].BindTimeout
+// after that is left behind: the error names it too. A scheduler runs once.
 func (s *Scheduler) Run(ctx context.Context) error {
-	var workers sync.WaitGroup
-	for range s.o.BindWorkers {
-		workers.Go(func() {
-			for job := range s.jobs {
-				job(ctx)
-			}
-		})
-	}
+	s.startCrew(ctx)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
@@ -161,26 +219,20 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 	}
-	s.stop()
+	s.stop(ctx)
 	close(s.jobs)
-	workers.Wait()
-	return context.Cause(ctx)
+	return errors.Join(context.Cause(ctx), s.join())
 }
 
 // stop refuses the pods that wait for permission.
-func (s *Scheduler) stop() {
+func (s *Scheduler) stop(ctx context.Context) {
 	s.mu.Lock()
 	s.closed = true
-	waiting := s.waiting
-	s.waiting = map[string]*WaitingPod{}
-	ready := s.ready
-	s.ready = nil
-	s.mu.Unlock()
-	for _, f := range ready {
-		f()
+	for _, w := range s.waiting {
+		w.finish(ErrClosed)
 	}
-	for _, w := range waiting {
-		s.fail(context.Background(), w.a, ErrClosed)
+	s.mu.Unlock()
+	for s.drain(ctx) {
 	}
 }
 
@@ -199,36 +251,67 @@ const maxIdle = 30 * time.Second
 func (s *Scheduler) step(ctx context.Context) (wait time.Duration, more bool) {
 	now := time.Now()
 	s.mu.Lock()
-	after := s.ready
-	s.ready = nil
+	if !now.Before(s.tidied) {
+		s.tidied = now.Add(s.tidy(now))
+	}
 	q := s.queue.pop(now)
-	switch {
-	case q != nil:
-		after = append(after, s.try(ctx, q, now)...)
-	case len(after) == 0:
-		wait = s.tidy(ctx, now)
+	if q != nil {
+		s.try(ctx, q, now)
+	} else {
+		wait = s.tidied.Sub(now)
+		if t, ok := s.queue.next(); ok {
+			wait = min(wait, t.Sub(now))
+		}
 	}
 	s.mu.Unlock()
-	for _, f := range after {
-		f()
-	}
-	return wait, q != nil || len(after) > 0
+	return wait, s.drain(ctx) || q != nil
 }
 
-// tidy does what is due at a time, and returns how long until the next such.
-func (s *Scheduler) tidy(ctx context.Context, now time.Time) time.Duration {
+// drain does what is to be done without the lock, and reports whether there was
+// anything. Only Run's goroutine calls it.
+func (s *Scheduler) drain(ctx context.Context) bool {
+	s.mu.Lock()
+	todo := s.todo
+	s.todo, s.spare = s.spare[:0], nil
+	s.mu.Unlock()
+	for _, t := range todo {
+		switch {
+		case t.admit != nil:
+			s.admit(ctx, t.admit)
+		case t.gang != nil:
+			s.admitGang(ctx, t.gang)
+		case t.fail != nil && t.fail.gang != nil:
+			s.failGang(ctx, t.fail.gang, t.fail, t.err)
+		case t.fail != nil:
+			s.fail(ctx, t.fail, t.err)
+		case t.ask != nil:
+			s.ask(ctx, t.ask, t.pod)
+		case t.do != nil:
+			t.do()
+		default:
+			s.jobs <- t.job
+		}
+	}
+	n := len(todo)
+	clear(todo)
+	s.mu.Lock()
+	s.spare = todo
+	s.mu.Unlock()
+	return n > 0
+}
+
+// later has something done without the lock, which is held now.
+func (s *Scheduler) later(f func()) { s.todo = append(s.todo, task{do: f}) }
+
+// tidy does what is due at a time but for the queue, which knows itself, and returns
+// how long until the next such.
+func (s *Scheduler) tidy(now time.Time) time.Duration {
 	s.queue.flush(now, s.o.RetryAfter)
 	next := now.Add(maxIdle)
 	soonest := func(t time.Time) {
 		if !t.IsZero() && t.Before(next) {
 			next = t
 		}
-	}
-	if len(s.queue.active.list) > 0 {
-		return 0
-	}
-	if t, ok := s.queue.next(); ok {
-		soonest(t)
 	}
 	for key, a := range s.assumed {
 		if a.expires.IsZero() {
@@ -248,194 +331,108 @@ func (s *Scheduler) tidy(ctx context.Context, now time.Time) time.Duration {
 			soonest(w.until)
 			continue
 		}
-		w.finish(ctx, fmt.Errorf("plugin %s: not permitted within its time", w.plugin))
-		soonest(now)
+		w.finish(fmt.Errorf("plugin %s: not permitted within its time", w.plugin))
+	}
+	for a := range s.rebinds {
+		if a.rebind.After(now) {
+			soonest(a.rebind)
+			continue
+		}
+		delete(s.rebinds, a)
+		s.todo = append(s.todo, task{job: job{bind: a}})
 	}
 	return next.Sub(now)
 }
 
-// try runs the cycle of one pod. It returns what to do once the lock is free.
-func (s *Scheduler) try(ctx context.Context, q *QueuedPod, now time.Time) []func() {
+// try runs the cycle of one pod.
+func (s *Scheduler) try(ctx context.Context, q *QueuedPod, now time.Time) {
 	if q.members != nil {
-		return s.tryGroup(ctx, q, now)
+		s.tryGroup(ctx, q, now)
+		return
 	}
-	row, err := s.decide(q)
+	row, err := s.decide(ctx, q)
 	if err != nil {
-		return s.refused(ctx, q, err, now)
+		s.refused(ctx, q, err, now)
+		return
 	}
-	a := s.assume(q, row)
-	return s.permit(ctx, a)
+	s.todo = append(s.todo, task{admit: s.assume(q, row)})
 }
 
-// decide runs the cycle of a pod up to the choice of a node. If plugins from
-// elsewhere take part, a goroutine of its own does: one that is stuck must not
-// stop the scheduler.
-func (s *Scheduler) decide(q *QueuedPod) (int32, error) {
-	c := s.cluster
+// decide runs the cycle of a pod up to the choice of a node.
+func (s *Scheduler) decide(ctx context.Context, q *QueuedPod) (int32, error) {
 	if !q.profile.foreign {
-		return c.decide(q.Pod, q.t, q.profile)
+		s.cluster.cycle.ctx = ctx
+		return s.cluster.decide(q.Pod, q.t, q.profile)
 	}
 	var row int32
 	var err error
-	done := make(chan struct{})
-	watch := new(atomic.Pointer[place])
-	c.cycle.watch = watch
-	go func() {
-		defer close(done)
-		row, err = c.decide(q.Pod, q.t, q.profile)
-	}()
-	timer := time.NewTimer(s.o.PluginTimeout)
-	defer timer.Stop()
-	select {
-	case <-done:
-		c.cycle.watch = nil
-		return row, err
-	case <-timer.C:
-		return noRow, s.abandon(q, watch.Load())
+	stuck := s.inCycle(ctx, q, func(c *Cluster) { row, err = c.decide(q.Pod, q.t, q.profile) })
+	if stuck != nil {
+		return noRow, stuck
 	}
-}
-
-// abandon leaves the cluster to the goroutine that is stuck in a plugin and goes
-// on with a fork, so that the plugin, should it wake up, reads what nobody changes.
-// The goroutine ends when the plugin returns; until then nobody can end it.
-func (s *Scheduler) abandon(q *QueuedPod, at *place) error {
-	c := s.cluster
-	s.cluster = c.Fork()
-	s.cluster.evicting = c.evicting
-	e := &PluginError{Pod: q.Pod.String(), Err: fmt.Errorf("still running after %v: %w", s.o.PluginTimeout, context.DeadlineExceeded)}
-	if at != nil {
-		e.Plugin, e.Point = at.plugin, at.point
-		if at.row != noRow {
-			e.Node = c.table.node(at.row).Name
-		}
-	}
-	return e
+	return row, err
 }
 
 // assume counts the pod as placed.
 func (s *Scheduler) assume(q *QueuedPod, row int32) *assumed {
 	c := s.cluster
-	a := &assumed{p: &placed{q.Pod, q.t, row}, node: c.table.node(row), q: q, state: c.cycle.state}
+	a := &assumed{p: newPlaced(q.Pod, q.t, row), node: c.table.node(row), q: q, state: c.cycle.state}
 	q.t.ref(c)
-	c.placed.put(q.Pod.key(), a.p)
+	c.placed.put(q.key, a.p)
 	c.put(a.p)
-	c.nominated.remove(q.Pod.key())
-	delete(s.queue.pods, q.Pod.key())
-	s.assumed[q.Pod.key()] = a
+	c.nominated.remove(q.key)
+	delete(s.queue.pods, q.key)
+	s.assumed[q.key] = a
 	return a
 }
 
-// permit runs Reserve and Permit, and sends the pod on to be bound.
-func (s *Scheduler) permit(ctx context.Context, a *assumed) []func() {
-	p, pod := a.q.profile, a.q.Pod
-	if err := p.runReserve(ctx, &a.state, pod, a.node); err != nil {
-		return []func(){func() { s.fail(ctx, a, err) }}
-	}
-	for _, plugin := range p.permit {
-		var wait time.Duration
-		var waits bool
-		err := guard(plugin.Name(), "Permit", pod, a.node, func() *Status {
-			st, d := plugin.Permit(ctx, &a.state, pod, a.node)
-			if st.code() == Wait {
-				wait, waits = d, true
-				return nil
-			}
-			return st
-		})
-		if err != nil {
-			delete(s.waiting, pod.key())
-			return []func(){func() { s.fail(ctx, a, err) }}
-		}
-		if waits {
-			s.wait(a, plugin.Name(), wait)
-		}
-	}
-	if s.waiting[pod.key()] != nil {
-		return nil
-	}
-	return []func(){func() { s.jobs <- func(ctx context.Context) { s.bind(ctx, a) } }}
-}
-
-// bind makes the placement real. It runs in a worker.
-func (s *Scheduler) bind(ctx context.Context, a *assumed) {
-	bounded, cancel := context.WithTimeout(ctx, s.o.BindTimeout)
-	defer cancel()
-	if err := s.bindNow(bounded, a); err != nil {
-		s.fail(ctx, a, err)
+// refused deals with a pod that no node takes, or whose cycle failed.
+func (s *Scheduler) refused(ctx context.Context, q *QueuedPod, err error, now time.Time) {
+	fit, ok := errors.AsType[*FitError](err)
+	if !ok {
+		s.queue.delay(q, time.Now()) // the cycle may have taken long
+		s.later(func() { s.report(q.Pod, err) })
 		return
 	}
-	s.mu.Lock()
-	if s.o.AssumeTimeout > 0 && s.assumed[a.q.Pod.key()] == a {
-		a.expires = time.Now().Add(s.o.AssumeTimeout)
+	if s.o.Evict != nil && len(fit.Diagnosis.PreFilter) == 0 {
+		s.makeRoom(ctx, q, fit)
 	}
-	a.q.t.unref(s.cluster) // the queue's; the placed pod keeps its own
-	s.mu.Unlock()
-	for _, plugin := range a.q.profile.postBind {
-		err := guard(plugin.Name(), "PostBind", a.q.Pod, a.node, func() *Status {
-			plugin.PostBind(ctx, &a.state, a.q.Pod, a.node)
-			return nil
-		})
-		if err != nil {
-			s.o.Logger.Error("after binding", "err", err)
-		}
-	}
-	if f := s.o.Events.Bound; f != nil {
-		f(a.q.Pod, a.node)
+	s.queue.park(q, fit.Diagnosis.Plugins, now)
+	if f := s.o.Events.Unschedulable; f != nil {
+		s.later(func() { f(q.Pod, fit) })
 	}
 }
 
-func (s *Scheduler) bindNow(ctx context.Context, a *assumed) error {
-	pod, node := a.q.Pod, a.node
-	for _, p := range a.q.profile.preBind {
-		err := guard(p.Name(), "PreBind", pod, node, func() *Status { return p.PreBind(ctx, &a.state, pod, node) })
-		if err != nil {
-			return err
-		}
+func (s *Scheduler) postFilter(ctx context.Context, q *QueuedPod, fit *FitError) (*PostFilterResult, error) {
+	if !q.profile.foreign {
+		return s.cluster.cycle.postFilter(fit)
 	}
-	for _, p := range a.q.profile.bind {
-		skipped := false
-		err := guard(p.Name(), "Bind", pod, node, func() *Status {
-			st := p.Bind(ctx, &a.state, pod, node)
-			if st.code() == Skip {
-				skipped = true
-				return nil
-			}
-			return st
-		})
-		if err != nil || !skipped {
-			return err
-		}
+	var r *PostFilterResult
+	var err error
+	if stuck := s.inCycle(ctx, q, func(c *Cluster) { r, err = c.cycle.postFilter(fit) }); stuck != nil {
+		return nil, stuck
 	}
-	return guard("DefaultBinder", "Bind", pod, node, func() *Status {
-		if err := s.o.Binder.Bind(ctx, pod, node); err != nil {
-			return Fail(err)
-		}
-		return nil
-	})
+	return r, err
 }
 
-// fail takes an assumed pod back and has it tried again after its backoff. No
-// event can be lost that way, whatever happened meanwhile.
-func (s *Scheduler) fail(ctx context.Context, a *assumed, cause error) {
-	// What was reserved is released first: the next cycle must not see it.
-	if err := a.q.profile.runUnreserve(ctx, &a.state, a.q.Pod, a.node); err != nil {
-		cause = errors.Join(cause, err)
+// makeRoom runs the PostFilter plugins and has their victims evicted.
+func (s *Scheduler) makeRoom(ctx context.Context, q *QueuedPod, fit *FitError) {
+	r, err := s.postFilter(ctx, q, fit)
+	if err != nil {
+		if !errors.Is(err, ErrUnschedulable) {
+			s.later(func() { s.report(q.Pod, err) })
+		}
+		return
 	}
-	s.mu.Lock()
-	key := a.q.Pod.key()
-	if s.assumed[key] == a {
-		delete(s.assumed, key)
-		s.cluster.drop(a.p)
-		s.leftGroup(a.q.Pod)
-		s.queue.pods[key] = a.q
-		s.queue.delay(a.q, time.Now())
-		s.happened(Event{Kind: PodRemoved, OldPod: a.q.Pod})
-	} else {
-		a.q.t.unref(s.cluster)
+	if r.NominatedNode != "" {
+		s.cluster.nominate(q.Pod, q.t, r.NominatedNode)
 	}
-	s.mu.Unlock()
-	s.poke()
-	s.report(a.q.Pod, cause)
+	for _, v := range r.Victims {
+		if key := v.key(); !s.cluster.evicting[key] {
+			s.cluster.evicting[key] = true
+			s.todo = append(s.todo, task{job: job{evict: &eviction{v, q, r.NominatedNode}}})
+		}
+	}
 }
 
 func (s *Scheduler) report(pod *Pod, err error) {
@@ -443,66 +440,6 @@ func (s *Scheduler) report(pod *Pod, err error) {
 	if f := s.o.Events.Failed; f != nil {
 		f(pod, err)
 	}
-}
-
-// refused deals with a pod that no node takes, or whose cycle failed.
-func (s *Scheduler) refused(ctx context.Context, q *QueuedPod, err error, now time.Time) []func() {
-	fit, ok := errors.AsType[*FitError](err)
-	if !ok {
-		s.queue.delay(q, time.Now()) // the cycle may have taken long
-		return []func(){func() { s.report(q.Pod, err) }}
-	}
-	var after []func()
-	if s.o.Evict != nil && len(fit.Diagnosis.PreFilter) == 0 {
-		after = s.makeRoom(ctx, q, fit)
-	}
-	s.queue.park(q, fit.Diagnosis.Plugins, now)
-	if f := s.o.Events.Unschedulable; f != nil {
-		after = append(after, func() { f(q.Pod, fit) })
-	}
-	return after
-}
-
-// makeRoom runs the PostFilter plugins and has their victims evicted.
-func (s *Scheduler) makeRoom(ctx context.Context, q *QueuedPod, fit *FitError) []func() {
-	r, err := s.cluster.cycle.postFilter(fit)
-	if err != nil {
-		if errors.Is(err, ErrUnschedulable) {
-			return nil
-		}
-		return []func(){func() { s.report(q.Pod, err) }}
-	}
-	if r.NominatedNode != "" {
-		s.cluster.nominate(q.Pod, q.t, r.NominatedNode)
-	}
-	var after []func()
-	for _, v := range r.Victims {
-		if s.cluster.evicting[v.key()] {
-			continue
-		}
-		s.cluster.evicting[v.key()] = true
-		after = append(after, func() { s.jobs <- func(ctx context.Context) { s.evict(ctx, v, q, r.NominatedNode) } })
-	}
-	return after
-}
-
-// evict runs in a worker.
-func (s *Scheduler) evict(ctx context.Context, victim *Pod, q *QueuedPod, node string) {
-	err := s.o.Evict(ctx, victim, q.Pod)
-	if err == nil {
-		if f := s.o.Events.Preempted; f != nil {
-			f(victim, q.Pod, node)
-		}
-		return
-	}
-	s.mu.Lock()
-	delete(s.cluster.evicting, victim.key())
-	if q.where == unschedulable {
-		s.queue.delay(q, time.Now())
-	}
-	s.mu.Unlock()
-	s.poke()
-	s.report(q.Pod, fmt.Errorf("evicting pod %s from node %s: %w", victim, node, err))
 }
 
 // happened tells the queue. The lock is held.

@@ -37,7 +37,9 @@ func run(t *testing.T, o schedule.Options, test func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{T: t, on: map[string]string{}, refused: map[string]string{}, failed: map[string][]string{}}
 		o.Seed = 1
-		o.Binder = schedule.BinderFunc(w.bind)
+		if o.Binder == nil {
+			o.Binder = schedule.BinderFunc(w.bind)
+		}
 		o.Events.Unschedulable = func(p *schedule.Pod, err *schedule.FitError) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -92,10 +92,10 @@ func (c *Cycle) addDomains(d domainScore) error {
 	}
 	var most int64
 	for i, v := range d.raw {
-		d.raw[i] = d.slot.weight * d.slot.scale.NormalizeRange(min(max(v, least), greatest), least, greatest)
+		d.raw[i] = d.slot.weight * d.slot.askRange(c, min(max(v, least), greatest), least, greatest)
 		most = max(most, d.raw[i])
 	}
-	c.bonuses = append(c.bonuses, bonus{raw: d.raw, ids: d.column.ids, most: most})
+	c.bonuses = append(c.bonuses, bonus{raw: d.raw, column: d.column, most: most})
 	return nil
 }
 
@@ -103,12 +103,12 @@ func (c *Cycle) addDomains(d domainScore) error {
 func (c *Cycle) scoreRows(s *scoreSlot, rows *Rows, out []int64) error {
 	c.enter(s.name, "Score")
 	if s.rows != nil {
-		s.rows.ScoreRows(c, rows, out)
+		s.askRows(c, rows, out)
 		return nil
 	}
 	for row := range rows.All() {
-		c.onRow(int32(row))
-		v, st := s.Score(c, NodeInfo{c.table, int32(row)})
+		c.at.row = int32(row)
+		v, st := s.ask(c, int32(row))
 		if st.code() != Success {
 			return c.failed(st)
 		}
@@ -125,7 +125,7 @@ type bonus struct {
 	byScore *[scaleTable]int64 // weighted and normalised, by raw score above the least; nil: raw is so already
 	most    int64              // that it can be
 	flat    []int64            // by block: what all rows get, or varied; nil: not known
-	ids     []int32            // of a topology: raw is by domain, from absent on
+	column  *column            // of a topology: raw is by domain, from absent on
 }
 
 // varied marks a block whose rows get different bonuses.
@@ -133,8 +133,8 @@ const varied = int64(-1)
 
 // of returns the contribution to a row.
 func (b *bonus) of(row int) int64 {
-	if b.ids != nil {
-		return b.raw[b.ids[row]+1]
+	if b.column != nil {
+		return b.raw[b.column.ids[row]+1]
 	}
 	if b.byScore == nil {
 		return b.raw[row]
@@ -162,7 +162,8 @@ func (c *Cycle) addBonus(s *scoreSlot, raw []int64) error {
 		if greatest-least < scaleTable && greatest-least >= 0 {
 			return c.tabulate(s, raw, c.flats[n], least, greatest)
 		}
-		return c.normalized(s, raw, func(row int) int64 { return s.scale.NormalizeRange(raw[row], least, greatest) })
+		c.enter(s.name, "NormalizeScore")
+		return c.normalized(s, raw, func(row int) int64 { return s.askRange(c, raw[row], least, greatest) })
 	}
 	if s.normalize != nil {
 		c.enter(s.name, "NormalizeScore")
@@ -170,7 +171,7 @@ func (c *Cycle) addBonus(s *scoreSlot, raw []int64) error {
 			copy(c.tmp, raw)
 			raw = c.tmp
 		}
-		if st := s.normalize.NormalizeScore(c, &c.feasible, raw); st.code() != Success {
+		if st := s.askNormalize(c, raw); st.code() != Success {
 			return c.failed(st)
 		}
 	}
@@ -193,7 +194,7 @@ func (c *Cycle) tabulate(s *scoreSlot, raw, flat []int64, least, greatest int64)
 		c.tables = append(c.tables, new([scaleTable]int64))
 	}
 	for i := range greatest - least + 1 {
-		v := s.scale.NormalizeRange(least+i, least, greatest)
+		v := s.askRange(c, least+i, least, greatest)
 		if v < MinScore || v > MaxScore {
 			return c.failure(fmt.Errorf("score %d, from %d, is not from %d to %d", v, least+i, MinScore, MaxScore))
 		}
@@ -261,12 +262,16 @@ func (c *Cycle) bounds(raw, flat []int64) (least, greatest int64) {
 
 // pick chooses one of the nodes with the greatest total, each with the same
 // probability. It goes by blocks: the cache knows the best rows of each, so that
-// a block where no plugin makes a difference costs a few operations, and one that
-// can't win is passed over.
+// a block where no plugin makes a difference costs a few operations, one where it is
+// the same for a zone a few more, and one that can't win is passed over.
 func (c *Cycle) pick() int32 {
 	k := c.cache
 	c.tied = resize(c.tied, len(c.words))
 	best := int64(-1)
+	topology := c.topology()
+	if topology != nil {
+		k.tops.use(topology, len(c.words))
+	}
 	for i, w := range c.words {
 		c.tied[i] = 0
 		if w == 0 {
@@ -276,17 +281,18 @@ func (c *Cycle) pick() int32 {
 		if int64(k.top[i])+most < best {
 			continue
 		}
-		var top int64
-		var tied uint64
-		if !flat {
-			c.totals(i, w)
-			top, tied = blockTop(c.total, i, w)
-		} else if tied = k.tied[i] & w; tied != 0 {
-			top = int64(k.top[i]) + most
-		} else { // a filter took the best ones away
+		top, tied := int64(k.top[i])+most, k.tied[i]&w
+		switch {
+		case flat && tied != 0:
+		case topology != nil && c.onlyBy(topology, i):
+			top, tied = c.topByDomain(i, w, best)
+		case flat: // a filter took the best ones away
 			var t int32
 			t, tied = blockTop(k.sum, i, w)
 			top = int64(t) + most
+		default:
+			c.totals(i, w)
+			top, tied = blockTop(c.total, i, w)
 		}
 		if top > best {
 			best = top
@@ -314,6 +320,17 @@ func (c *Cycle) blockBonus(block int) (flat bool, most int64) {
 	return flat, most
 }
 
+// onlyBy reports whether all bonuses of a block's rows are equal but for those by
+// domain of a topology.
+func (c *Cycle) onlyBy(topology *column, block int) bool {
+	for i := range c.bonuses {
+		if b := &c.bonuses[i]; b.column != topology && (b.flat == nil || b.flat[block] == varied) {
+			return false
+		}
+	}
+	return true
+}
+
 // draw chooses one of the tied rows by lot.
 func (c *Cycle) draw() int32 {
 	n := popcount(c.tied)
@@ -338,24 +355,28 @@ func (c *Cycle) draw() int32 {
 }
 
 // blockTop returns the greatest total of the rows w of a block, and the rows that
-// have it.
+// have it. For many rows it goes without branches: which row is the best so far is
+// nothing that a processor could guess.
 func blockTop[T int32 | int64](total []T, block int, w uint64) (best T, tied uint64) {
-	base := block * blockRows
+	list := total[block*blockRows:]
 	best = -1
-	if w == ^uint64(0) {
-		for i, v := range total[base:][:blockRows] {
-			if v > best {
-				best, tied = v, 0
-			}
-			if v == best {
-				tied |= 1 << i
-			}
+	if len(list) >= blockRows && bits.OnesCount64(w) > sparseRows {
+		all := (*[blockRows]T)(list)
+		for i, v := range all {
+			best = max(best, v|(T(w>>i&1)-1)) // -1 if the row is not one of w
 		}
-		return best, tied
+		for i, v := range all {
+			var same uint64
+			if v == best {
+				same = 1
+			}
+			tied |= same << i
+		}
+		return best, tied & w
 	}
 	for ; w != 0; w &= w - 1 {
 		i := bits.TrailingZeros64(w)
-		v := total[base+i]
+		v := list[i]
 		if v > best {
 			best, tied = v, 0
 		}

@@ -395,17 +395,17 @@ type volumes struct {
 	calls  []string
 }
 
-func (v *volumes) Claim(_, name string) (schedule.Claim, error) {
+func (v *volumes) Claim(_ context.Context, _, name string) (schedule.Claim, error) {
 	if c, ok := v.claims[name]; ok {
 		return c, nil
 	}
 	return schedule.Claim{}, schedule.ErrNotFound
 }
-func (v *volumes) Reserve(p *schedule.Pod, n *schedule.Node) error {
+func (v *volumes) Reserve(_ context.Context, p *schedule.Pod, n *schedule.Node) error {
 	v.calls = append(v.calls, "reserve "+p.Name+" "+n.Name)
 	return nil
 }
-func (v *volumes) Release(p *schedule.Pod, n *schedule.Node) {
+func (v *volumes) Release(_ context.Context, p *schedule.Pod, n *schedule.Node) {
 	v.calls = append(v.calls, "release "+p.Name+" "+n.Name)
 }
 func (v *volumes) Bind(_ context.Context, p *schedule.Pod, n *schedule.Node) error {

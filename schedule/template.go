@@ -4,7 +4,6 @@ package schedule
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/slipway-dev/slipway/internal/labels"
@@ -15,11 +14,14 @@ import (
 // cluster and never changes, so forks share it.
 type template struct {
 	key         string
+	local       string // the part of the key that node-local plugins go by
 	namespace   string
 	labels      map[string]string
 	terminating bool
 
 	requests []amount // above 0
+	cpu      int64    // requested
+	memory   int64
 	nonzero  [2]int64 // CPU and memory as scores count them
 
 	tolerations []Toleration
@@ -59,22 +61,23 @@ type spreadTerm struct {
 	minDomains  int
 	key         string
 	soft        bool
-	selector    podSelector
-	self        int64 // 1 if the pod itself is chosen
-	allNodes    bool  // IgnoreNodeAffinity
+	selector    []podSelector // one
+	self        int64         // 1 if the pod itself is chosen
+	allNodes    bool          // IgnoreNodeAffinity
 	honorTaints bool
 }
 
 type podTerms struct {
 	required  []podTerm
+	all       []podSelector // of the required ones, one after the other
 	preferred []weightedPodTerm
 }
 
 func (p *podTerms) any() bool { return len(p.required)+len(p.preferred) > 0 }
 
 type podTerm struct {
-	key  string // topology key
-	pods podSelector
+	key  string        // topology key
+	pods []podSelector // one
 }
 
 type weightedPodTerm struct {
@@ -102,7 +105,7 @@ func newTemplate(p *Pod, key string) (*template, error) {
 	t := &template{
 		key:         key,
 		namespace:   p.Namespace,
-		labels:      maps.Clone(p.Labels),
+		labels:      p.Labels, // nobody changes a Pod
 		terminating: p.Terminating,
 		tolerations: slices.Clone(p.Tolerations),
 		ports:       normalPorts(p.HostPorts),
@@ -121,6 +124,7 @@ func newTemplate(p *Pod, key string) (*template, error) {
 }
 
 func (t *template) setRequests(r Resources) {
+	t.requests = make([]amount, 0, 2+len(r.Extended))
 	add := func(name string, v int64) {
 		if v > 0 {
 			t.requests = append(t.requests, amount{name, v})
@@ -129,9 +133,10 @@ func (t *template) setRequests(r Resources) {
 	add(CPU, r.CPU)
 	add(Memory, r.Memory)
 	add(EphemeralStorage, r.EphemeralStorage)
-	for _, name := range slices.Sorted(maps.Keys(r.Extended)) {
+	for _, name := range r.extended() {
 		add(name, r.Extended[name])
 	}
+	t.cpu, t.memory = r.CPU, r.Memory
 	t.nonzero = [2]int64{r.CPU, r.Memory}
 	if r.CPU == 0 {
 		t.nonzero[0] = defaultCPU
@@ -315,6 +320,11 @@ func (t *template) parsePodAffinity(p *Pod) error {
 				return fmt.Errorf("required %s, term %d: %w", a.name, i, err)
 			}
 			a.to.required = append(a.to.required, parsed)
+			if a.to.all == nil {
+				a.to.all = parsed.pods
+			} else {
+				a.to.all = append(slices.Clip(a.to.all), parsed.pods...)
+			}
 		}
 		for i, pref := range a.from.Preferred {
 			parsed, err := t.parsePodTerm(&pref.Term)
@@ -348,7 +358,7 @@ func (t *template) parsePodTerm(term *PodAffinityTerm) (podTerm, error) {
 		s.namespaces = []string{t.namespace}
 	}
 	s.setText()
-	return podTerm{term.TopologyKey, s}, nil
+	return podTerm{term.TopologyKey, []podSelector{s}}, nil
 }
 
 func (t *template) parseSpread(p *Pod) error {
@@ -393,7 +403,7 @@ func (t *template) parseSpreadTerm(c *SpreadConstraint) (spreadTerm, error) {
 	// pod matches it itself; so do we.
 	s.nothing = s.nothing || len(s.selector) == 0
 	s.setText()
-	term.selector = s
+	term.selector = []podSelector{s}
 	return term, nil
 }
 
@@ -443,7 +453,15 @@ func (s *podSelector) setText() {
 		}
 		return compareStrings(string(a.Operator), string(b.Operator))
 	})
-	s.text = fmt.Sprintf("%q %v %q %v %q %v", s.selector.String(), s.nothing, s.namespaces, s.byLabels, s.nsSelector.String(), s.livePodsOnly)
+	var w keyWriter
+	w.buf = make([]byte, 0, 64)
+	w.parsed(s.selector)
+	w.flag(s.nothing)
+	w.strs(s.namespaces)
+	w.flag(s.byLabels)
+	w.parsed(s.nsSelector)
+	w.flag(s.livePodsOnly)
+	s.text = string(w.buf)
 }
 
 func compareStrings(a, b string) int {

@@ -5,6 +5,8 @@ package schedule
 import (
 	"encoding/binary"
 	"slices"
+
+	"github.com/slipway-dev/slipway/internal/labels"
 )
 
 // keyWriter builds the text that two pods share if they are of one template.
@@ -59,6 +61,15 @@ func (w *keyWriter) requirements(list []Requirement) {
 	}
 }
 
+func (w *keyWriter) parsed(s labels.Selector) {
+	w.num(int64(len(s)))
+	for i := range s {
+		w.str(s[i].Key)
+		w.str(string(s[i].Operator))
+		w.strs(s[i].Values)
+	}
+}
+
 func (w *keyWriter) selector(s *Selector) {
 	w.flag(s != nil)
 	if s != nil {
@@ -93,29 +104,14 @@ func (w *keyWriter) podTerm(t *PodAffinityTerm) {
 	w.strs(t.MismatchLabelKeys)
 }
 
-// pod writes everything that a template is made from.
-func (w *keyWriter) pod(p *Pod) []byte {
+// pod writes everything that a template is made from. First comes all that decides
+// by node, that is what the node-local plugins look at; local is its length.
+func (w *keyWriter) pod(p *Pod) (key []byte, local int) {
 	w.buf = w.buf[:0]
-	w.str(p.Namespace)
-	w.labels(p.Labels)
-	w.flag(p.Terminating)
 	w.resources(&p.Requests)
-	w.num(int64(len(p.Tolerations)))
-	for i := range p.Tolerations {
-		t := &p.Tolerations[i]
-		w.str(t.Key)
-		w.str(string(t.Operator))
-		w.str(t.Value)
-		w.str(string(t.Effect))
-	}
+	w.tolerations(p.Tolerations)
 	w.labels(p.NodeSelector)
 	w.nodeAffinity(&p.NodeAffinity)
-	w.podAffinity(&p.PodAffinity)
-	w.podAffinity(&p.PodAntiAffinity)
-	w.num(int64(len(p.SpreadConstraint)))
-	for i := range p.SpreadConstraint {
-		w.spread(&p.SpreadConstraint[i])
-	}
 	w.num(int64(len(p.HostPorts)))
 	for i := range p.HostPorts {
 		w.str(p.HostPorts[i].IP)
@@ -123,8 +119,28 @@ func (w *keyWriter) pod(p *Pod) []byte {
 		w.num(int64(p.HostPorts[i].Port))
 	}
 	w.strs(p.Images)
+	local = len(w.buf)
+	w.str(p.Namespace)
+	w.labels(p.Labels)
+	w.flag(p.Terminating)
+	w.podAffinity(&p.PodAffinity)
+	w.podAffinity(&p.PodAntiAffinity)
+	w.num(int64(len(p.SpreadConstraint)))
+	for i := range p.SpreadConstraint {
+		w.spread(&p.SpreadConstraint[i])
+	}
 	w.strs(p.Claims)
-	return w.buf
+	return w.buf, local
+}
+
+func (w *keyWriter) tolerations(list []Toleration) {
+	w.num(int64(len(list)))
+	for i := range list {
+		w.str(list[i].Key)
+		w.str(string(list[i].Operator))
+		w.str(list[i].Value)
+		w.str(string(list[i].Effect))
+	}
 }
 
 func (w *keyWriter) resources(r *Resources) {

@@ -10,7 +10,7 @@ import (
 // withNominated calls f while the pods that are nominated for the row, and come
 // before this one, are on it.
 func (c *Cycle) withNominated(row int32, f func() error) error {
-	var guests []*placed
+	guests := c.guests[:0]
 	for _, p := range c.cluster.nominated.on(row) {
 		if p.pod.Priority >= c.Pod.Priority && p.pod.key() != c.Pod.key() {
 			guests = append(guests, p)
@@ -22,16 +22,16 @@ func (c *Cycle) withNominated(row int32, f func() error) error {
 	for _, p := range guests {
 		c.cluster.put(p)
 	}
-	defer func() {
-		for _, p := range slices.Backward(guests) {
-			c.cluster.take(p)
-		}
-	}()
-	if err := c.extend(row, guests, true); err != nil {
-		return err
+	c.guests = guests
+	err := c.extend(row, guests, true)
+	if err == nil {
+		err = errors.Join(f(), c.extend(row, guests, false))
 	}
-	err := f()
-	return errors.Join(err, c.extend(row, guests, false))
+	c.guests = guests[:0]
+	for _, p := range slices.Backward(guests) {
+		c.cluster.take(p)
+	}
+	return err
 }
 
 // extend tells the plugins that keep counts of their own about pods that come
@@ -41,11 +41,19 @@ func (c *Cycle) extend(row int32, pods []*placed, add bool) error {
 		for _, p := range pods {
 			var s *Status
 			c.at = place{x.name, "AddPod", row}
+			if !add {
+				c.at.point = "RemovePod"
+			}
+			if x.foreign {
+				c.outside()
+			}
 			if add {
 				s = x.AddPod(c, p.pod, NodeInfo{c.table, row})
 			} else {
-				c.at.point = "RemovePod"
 				s = x.RemovePod(c, p.pod, NodeInfo{c.table, row})
+			}
+			if x.foreign {
+				c.inside()
 			}
 			if s.code() != Success {
 				return c.failed(s)
