@@ -34,6 +34,23 @@ func (e *StatusError) Error() string { return e.status.Message }
 // Unwrap returns the store's error, or nil.
 func (e *StatusError) Unwrap() error { return e.cause }
 
+// Is matches the store's error that means the same, for statuses that no error
+// of the store caused.
+func (e *StatusError) Is(target error) bool {
+	same := sentinels[e.status.Reason]
+	return same != nil && same == target
+}
+
+var sentinels = map[metav1.StatusReason]error{
+	metav1.StatusReasonNotFound:              store.ErrNotFound,
+	metav1.StatusReasonAlreadyExists:         store.ErrAlreadyExists,
+	metav1.StatusReasonConflict:              store.ErrConflict,
+	metav1.StatusReasonInvalid:               store.ErrInvalid,
+	metav1.StatusReasonBadRequest:            store.ErrInvalid,
+	metav1.StatusReasonExpired:               store.ErrTooOld,
+	metav1.StatusReasonRequestEntityTooLarge: store.ErrTooLarge,
+}
+
 // subject is what a request is about, as statuses name it.
 type subject struct {
 	resource schema.GroupResource

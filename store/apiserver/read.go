@@ -120,7 +120,9 @@ func (x *exchange) show(o *op, m media, code int, obj store.Object) error {
 	return nil
 }
 
-func partialKind(m media) gvk { return gvk{Group: "meta.k8s.io", Version: m.version, Kind: "PartialObjectMetadata"} }
+func partialKind(m media) gvk {
+	return gvk{Group: "meta.k8s.io", Version: m.version, Kind: "PartialObjectMetadata"}
+}
 
 // listOptions reads the query of a list, or of a collection's deletion.
 func listOptions(o *op, q url.Values) (opts store.ListOptions, err error) {
