@@ -51,7 +51,14 @@ func listRule(t reflect.Type, f reflect.StructField, name, strategy, key string,
 		}
 	}
 	if listType := f.Tag.Get("listType"); listType != "" {
-		return listType, words(strings.ReplaceAll(f.Tag.Get("listMapKey"), ",", " "))
+		keys := words(strings.ReplaceAll(f.Tag.Get("listMapKey"), ",", " "))
+		if len(keys) == 0 && key != "" {
+			keys = []any{key}
+		}
+		if listType == "map" && len(keys) == 0 {
+			return "atomic", nil // there is nothing to tell the elements apart by
+		}
+		return listType, keys
 	}
 	switch {
 	case !strings.Contains(strategy, "merge"):
