@@ -43,6 +43,14 @@ func Bootstrap(ctx context.Context, s store.Store) error {
 	return nil
 }
 
+// BindClusterRole gives a cluster role to groups, everywhere, unless a binding of
+// that name is there.
+func BindClusterRole(ctx context.Context, s store.Store, name, role string, groups ...string) error {
+	b := bind(role, groups...)
+	b.Name = name
+	return ensure(ctx, s, rbacv1.GroupName, "ClusterRoleBinding", b)
+}
+
 func ensure[T object[T]](ctx context.Context, s store.Store, group, kind string, o T) error {
 	h, err := store.Lookup[T](s, store.KindName{Group: group, Name: kind})
 	if err != nil {
@@ -93,13 +101,6 @@ func bootstrapRoles() []*rbacv1.ClusterRole {
 }
 
 func bootstrapBindings() []*rbacv1.ClusterRoleBinding {
-	bind := func(role string, groups ...string) *rbacv1.ClusterRoleBinding {
-		b := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: role}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role}}
-		for _, g := range groups {
-			b.Subjects = append(b.Subjects, rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: g})
-		}
-		return b
-	}
 	return []*rbacv1.ClusterRoleBinding{
 		bind("cluster-admin", authn.GroupMasters),
 		bind("system:basic-user", authn.GroupAuthenticated),
@@ -107,4 +108,12 @@ func bootstrapBindings() []*rbacv1.ClusterRoleBinding {
 		bind("system:public-info-viewer", authn.GroupAuthenticated, authn.GroupUnauthenticated),
 		bind("system:service-account-issuer-discovery", authn.GroupServiceAccounts),
 	}
+}
+
+func bind(role string, groups ...string) *rbacv1.ClusterRoleBinding {
+	b := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: role}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role}}
+	for _, g := range groups {
+		b.Subjects = append(b.Subjects, rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: g})
+	}
+	return b
 }
