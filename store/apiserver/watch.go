@@ -34,7 +34,7 @@ type watcher struct {
 	controls  *http.ResponseController
 	buffer    *[]byte // while something waits to be written; from a pool
 	headed    bool    // a table's columns have been sent
-	count     int64
+	flushed   time.Time
 }
 
 var (
@@ -143,11 +143,31 @@ func (w *watcher) run(ctx context.Context, opts store.WatchOptions) error {
 		if ev.More && len(*w.hold()) < flushAt {
 			continue
 		}
+		w.gather()
 		if err := w.flush(); err != nil {
 			return nil // the client is gone
 		}
 	}
 	return nil
+}
+
+// Each watcher that is written to costs a frame, a record of TLS and a system
+// call: about 15 us, however much is written. Where events come faster than that
+// can be paid for, they are gathered.
+const (
+	flushCost  = 50 * time.Microsecond
+	longGather = 50 * time.Millisecond
+)
+
+// gather waits a little if the watcher was written to just now, the longer the
+// more watchers there are, so that the next event finds others to go with. An
+// event after a pause is never delayed. (1,000 watchers, events as fast as they
+// come: 20 us of processor time for each event delivered without it, 3 us with.)
+func (w *watcher) gather() {
+	pause := min(time.Duration(w.x.server.metrics.watches.Load())*flushCost, longGather)
+	if left := pause - time.Since(w.flushed); pause >= time.Millisecond && left > 0 {
+		time.Sleep(left)
+	}
 }
 
 // begin sends the headers before the first event, which may be long in coming.
@@ -206,6 +226,7 @@ func (w *watcher) flush() error {
 	if _, err := w.x.w.Write(*w.buffer); err != nil {
 		return err
 	}
+	w.flushed = time.Now()
 	return w.controls.Flush()
 }
 
@@ -220,7 +241,6 @@ func (w *watcher) add(ev *store.Event[store.Object]) error {
 	case store.Bookmark:
 		return w.bookmark(ev.Revision, nil)
 	}
-	w.count++
 	obj, shared := w.object(ev)
 	data, err := w.encode(obj, shared)
 	if err != nil {

@@ -191,10 +191,8 @@ func (c *client) watches(ctx context.Context, watchers, writes int) error {
 		return *err
 	}
 	start, cpu := time.Now(), c.cpu()
-	for i := range writes {
-		if _, err := c.call(ctx, http.MethodPatch, pods+"/p000000", fmt.Sprintf(`{"metadata":{"annotations":{"n":"%d"}}}`, i), 200); err != nil {
-			return err
-		}
+	if err := c.burst(ctx, writes); err != nil {
+		return err
 	}
 	want := int64(watchers * writes)
 	for deadline := time.Now().Add(time.Minute); events.Load() < want; {
@@ -208,6 +206,28 @@ func (c *client) watches(ctx context.Context, watchers, writes int) error {
 		float64(want)/wall.Seconds(), float64(used.Microseconds())/float64(want), c.memory())
 	cancel()
 	all.Wait()
+	return nil
+}
+
+// burst makes so many writes as fast as it can, eight at a time.
+func (c *client) burst(ctx context.Context, writes int) error {
+	var next atomic.Int64
+	var failed atomic.Pointer[error]
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for i := next.Add(1) - 1; i < int64(writes) && failed.Load() == nil; i = next.Add(1) - 1 {
+				path := fmt.Sprintf("%s/p%06d", pods, i%100)
+				if _, err := c.call(ctx, http.MethodPatch, path, fmt.Sprintf(`{"metadata":{"annotations":{"n":"%d"}}}`, i), 200); err != nil {
+					failed.Store(&err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
+	}
 	return nil
 }
 

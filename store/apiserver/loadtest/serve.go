@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	"net"
+	"net/http"
+	"net/http/pprof"
 
 	"github.com/slipway-dev/slipway/store/apiserver"
 	"github.com/slipway-dev/slipway/store/apiserver/admission"
@@ -26,6 +28,7 @@ func serve(ctx context.Context, address string) error {
 		Authorizer:    may,
 		Admission: []admission.Plugin{admission.NamespaceLifecycle(), admission.LimitRanges(), admission.Priority(),
 			admission.DefaultTolerations(), admission.Escalation(rbac, may), admission.ResourceQuotas()},
+		Handlers: map[string]http.Handler{"/debug/pprof/": http.HandlerFunc(pprof.Index), "/debug/pprof/profile": http.HandlerFunc(pprof.Profile)},
 	})
 	if err != nil {
 		return err
