@@ -129,12 +129,11 @@ func (x *exchange) serveOther() error {
 			return err
 		}
 	}
-	handler, pattern := x.server.mux.Handler(x.r)
-	if pattern == "" {
+	if _, pattern := x.server.mux.Handler(x.r); pattern == "" {
 		return pageNotFound()
 	}
 	return x.bounded(false, func() error {
-		handler.ServeHTTP(x.w, x.r.WithContext(authn.NewContext(x.r.Context(), x.user)))
+		x.server.mux.ServeHTTP(x.w, x.r.WithContext(authn.NewContext(x.r.Context(), x.user)))
 		return nil
 	})
 }

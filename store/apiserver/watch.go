@@ -34,7 +34,6 @@ type watcher struct {
 	controls  *http.ResponseController
 	buffer    *[]byte // while something waits to be written; from a pool
 	headed    bool    // a table's columns have been sent
-	flushed   time.Time
 }
 
 var (
@@ -143,10 +142,10 @@ func (w *watcher) run(ctx context.Context, opts store.WatchOptions) error {
 		if ev.More && len(*w.hold()) < flushAt {
 			continue
 		}
-		w.gather()
 		if err := w.flush(); err != nil {
 			return nil // the client is gone
 		}
+		w.rest()
 	}
 	return nil
 }
@@ -155,18 +154,18 @@ func (w *watcher) run(ctx context.Context, opts store.WatchOptions) error {
 // call: about 15 us, however much is written. Where events come faster than that
 // can be paid for, they are gathered.
 const (
-	flushCost  = 50 * time.Microsecond
-	longGather = 50 * time.Millisecond
+	flushCost = 50 * time.Microsecond
+	longRest  = 50 * time.Millisecond
 )
 
-// gather waits a little if the watcher was written to just now, the longer the
-// more watchers there are, so that the next event finds others to go with. An
-// event after a pause is never delayed. (1,000 watchers, events as fast as they
-// come: 20 us of processor time for each event delivered without it, 3 us with.)
-func (w *watcher) gather() {
-	pause := min(time.Duration(w.x.server.metrics.watches.Load())*flushCost, longGather)
-	if left := pause - time.Since(w.flushed); pause >= time.Millisecond && left > 0 {
-		time.Sleep(left)
+// rest lets events gather before the watcher looks again, the longer the more
+// watchers there are: an event after a pause is not delayed, and those of a burst
+// go together. (1,000 watchers, 100 writes as fast as they go: 21 us of
+// processor time for each event delivered without it, RESTCOST with.)
+func (w *watcher) rest() {
+	pause := min(time.Duration(w.x.server.metrics.watches.Load())*flushCost, longRest)
+	if pause >= time.Millisecond {
+		time.Sleep(pause)
 	}
 }
 
@@ -226,7 +225,6 @@ func (w *watcher) flush() error {
 	if _, err := w.x.w.Write(*w.buffer); err != nil {
 		return err
 	}
-	w.flushed = time.Now()
 	return w.controls.Flush()
 }
 
