@@ -193,17 +193,14 @@ func (m *managers) update(o *op, live, next store.Object) ([]metav1.ManagedField
 	return out.(metav1.Object).GetManagedFields(), nil
 }
 
-// apply merges a configuration into the live object, as server-side apply does.
-func (m *managers) apply(o *op, live store.Object, config *unstructured.Unstructured, force bool) (store.Object, error) {
+// apply merges a configuration into the live object, or one that is empty, as
+// server-side apply does.
+func (m *managers) apply(o *op, live, config *unstructured.Unstructured, force bool) (store.Object, error) {
 	f, err := m.of(o.subManager())
 	if err != nil {
 		return nil, err
 	}
-	before, err := m.res.toMap(live)
-	if err != nil {
-		return nil, err
-	}
-	out, err := f.Apply(before, config, o.manager, force)
+	out, err := f.Apply(live, config, o.manager, force)
 	if err != nil {
 		return nil, err
 	}

@@ -217,7 +217,25 @@ func (o *op) configuration(data []byte) (*unstructured.Unstructured, error) {
 	if len(u.GetManagedFields()) > 0 {
 		return nil, apierrors.NewBadRequest("metadata.managedFields must be nil")
 	}
+	o.strip(u)
 	return u, o.place(typed)
+}
+
+// strip takes out of a configuration what the request can't change, so that
+// nobody comes to own it by trying.
+func (o *op) strip(u *unstructured.Unstructured) {
+	if o.res.status == nil {
+		return
+	}
+	if o.sub != "status" {
+		delete(u.Object, "status")
+		return
+	}
+	for key := range u.Object {
+		if key != "apiVersion" && key != "kind" && key != "metadata" && key != "status" {
+			delete(u.Object, key)
+		}
+	}
 }
 
 // merged returns the live object with the configuration applied.
@@ -225,7 +243,15 @@ func (o *op) merged(live store.Object, config *unstructured.Unstructured, force 
 	if uid := config.GetUID(); uid != "" && o.res.schema.Accessors.UID != nil && string(uid) != o.res.schema.Accessors.UID(live) {
 		return nil, apierrors.NewConflict(o.res.groupResource(), o.key.Name, fmt.Errorf("uid mismatch: the provided object specified uid %s, and the existing one is %s", uid, o.res.schema.Accessors.UID(live)))
 	}
-	next, err := o.res.managers.apply(o, live, config.DeepCopy(), force)
+	before, err := o.res.toMap(live)
+	if err != nil {
+		return nil, err
+	}
+	return o.applied(before, config, force)
+}
+
+func (o *op) applied(before, config *unstructured.Unstructured, force bool) (store.Object, error) {
+	next, err := o.res.managers.apply(o, before, config.DeepCopy(), force)
 	if err != nil {
 		return nil, o.notApplied(err)
 	}
@@ -249,13 +275,13 @@ func (o *op) applyNew(ctx context.Context, config *unstructured.Unstructured, fo
 	if config.GetUID() != "" {
 		return nil, apierrors.NewConflict(o.res.groupResource(), o.key.Name, fmt.Errorf("uid mismatch: the provided object specified uid %s, and no existing object was found", config.GetUID()))
 	}
-	empty := o.res.new()
+	empty := &unstructured.Unstructured{} // and not a typed one, whose empty fields would seem to belong to somebody
+	empty.SetGroupVersionKind(o.res.gvk)
 	empty.SetName(o.key.Name)
 	empty.SetNamespace(o.key.Namespace)
-	next, err := o.merged(empty, config, force)
+	next, err := o.applied(empty, config, force)
 	if err != nil {
 		return nil, err
 	}
-	next.SetResourceVersion("")
 	return o.create(ctx, next)
 }

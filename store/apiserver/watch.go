@@ -191,8 +191,10 @@ func (w *watcher) end(ctx context.Context, err error) error {
 	return nil
 }
 
-// flushAt is how many bytes are gathered at most before they are written.
-const flushAt = 64 << 10
+// flushAt is how many bytes are gathered at most before they are written: enough
+// to share the cost of a flush, and no more than a thousand watchers can hold at
+// once.
+const flushAt = 32 << 10
 
 var watchBuffers = sync.Pool{New: func() any { return new(make([]byte, 0, 8<<10)) }}
 

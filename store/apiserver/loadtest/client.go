@@ -98,8 +98,11 @@ func (c *client) measure(ctx context.Context, n, clients, watchers, writes int) 
 	if err := c.lists(ctx); err != nil {
 		return err
 	}
-	if err := c.watches(ctx, watchers, writes); err != nil {
-		return err
+	fmt.Printf("%-28s %v\n", "memory", c.memory())
+	if watchers > 0 {
+		if err := c.watches(ctx, watchers, writes); err != nil {
+			return err
+		}
 	}
 	fmt.Println("waiting 30 s")
 	select {
