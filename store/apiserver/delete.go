@@ -54,13 +54,20 @@ func (o *op) deleteOnce(ctx context.Context, live store.Object, opts *metav1.Del
 	at := store.WriteOptions{ResourceVersion: live.GetResourceVersion()}
 	var writes []store.Write
 	removes := false
+	target := live
 	if mark := o.mark(live, opts); mark != nil {
+		target = mark
 		removes = o.deleting(live) && len(mark.GetFinalizers()) == 0 && (o.res.schema.Keep == nil || !o.res.schema.Keep(mark))
 		writes = append(writes, store.Write{Op: store.Update, Object: mark, Options: at})
 		at = store.WriteOptions{}
 	}
 	if !o.deleting(live) {
 		writes = append(writes, store.Write{Op: store.Delete, Key: o.key, Options: at})
+		if keep := o.res.schema.Keep; keep != nil && keep(target) {
+			// The kind's defaults may say of what is being deleted that it is: a
+			// namespace's phase.
+			writes = append(writes, store.Write{Op: store.Patch, Key: o.key, Patch: func(store.Object) error { return nil }})
+		}
 	}
 	if len(writes) == 0 {
 		return live, false, nil

@@ -85,6 +85,10 @@ func newFixture(t *testing.T, opts apiserver.Options, stOpts ...memory.Options) 
 	if err := builtin.Register(s, append(builtin.All(), backups())...); err != nil {
 		t.Fatal(err)
 	}
+	return serveFixture(t, st, s)
+}
+
+func serveFixture(t *testing.T, st *memory.Store, s *apiserver.Server) *fixture {
 	h := httptest.NewServer(s)
 	t.Cleanup(func() { s.Drain(); h.CloseClientConnections(); h.Close() })
 	return &fixture{t, st, s, h.URL, h.Client()}

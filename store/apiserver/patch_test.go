@@ -109,7 +109,7 @@ func TestApply(t *testing.T) {
 		"[1]":                       "cannot unmarshal",
 		"kind: [":                   "cannot be handled",
 		"apiVersion: v1\nkind: Pod\nmetadata: {name: x}\n":                                               "does not match the expected API version",
-		"apiVersion: example.com/v1\nkind: Backup\nmetadata: {name: other}\n":                                "does not match the name on the URL",
+		"apiVersion: example.com/v1\nkind: Backup\nmetadata: {name: other}\n":                            "does not match the name on the URL",
 		head + "spec: {keep: 101}\n":                                                                     "must be at most 100",
 		"apiVersion: example.com/v1\nkind: Backup\nmetadata: {name: x, managedFields: [{manager: m}]}\n": "managedFields must be nil",
 	} {

@@ -66,7 +66,8 @@ func (x *exchange) review(v *virtual) error {
 	if err := d.decode(contentType(x.r), data, body); err != nil {
 		return err
 	}
-	m, err := accepted(x.r, true)
+	_, protobuf := body.(marshaler)
+	m, err := accepted(x.r, protobuf)
 	if err != nil {
 		return err
 	}

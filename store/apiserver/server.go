@@ -167,7 +167,11 @@ func New(st store.Store, opts Options) (*Server, error) {
 	}
 	s.registry.Store(&registry{})
 	s.mux = s.newMux()
-	for _, v := range s.reviews() {
+	virtuals := s.reviews()
+	if _, ok := st.(store.Transactor); ok {
+		virtuals = append(virtuals, transactions())
+	}
+	for _, v := range virtuals {
 		if err := s.addVirtual(v); err != nil {
 			return nil, err
 		}

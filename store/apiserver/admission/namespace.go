@@ -42,11 +42,18 @@ func (namespaceLifecycle) Validate(_ context.Context, r *Request) error {
 	return nil
 }
 
-func (namespaceLifecycle) Within(_ context.Context, tx Tx, r *Request) error {
+// Mutate changes nothing: it refuses early what Within would, before other
+// plugins look for things in a namespace that is not there.
+func (n namespaceLifecycle) Mutate(_ context.Context, r *Request) error { return n.open(r.Reader, r) }
+
+func (n namespaceLifecycle) Within(_ context.Context, tx Tx, r *Request) error { return n.open(tx, r) }
+
+// open checks that the namespace takes new objects.
+func (namespaceLifecycle) open(reader Reader, r *Request) error {
 	if r.Operation != Create || r.Namespace == "" {
 		return nil
 	}
-	o, err := tx.Get(kindNamespace, store.Key{Name: r.Namespace})
+	o, err := reader.Get(kindNamespace, store.Key{Name: r.Namespace})
 	switch {
 	case errors.Is(err, store.ErrUnknownKind): // a server without namespaces as objects
 		return nil
