@@ -145,15 +145,18 @@ func (c *compiler) plan(t reflect.Type, s *spec.Schema) *plan {
 }
 
 func (c *compiler) list(t reflect.Type, s *spec.Schema) *plan {
-	elem := c.plan(t.Elem(), s.Items.Schema)
-	if elem.how != structure {
+	item := t.Elem()
+	for item.Kind() == reflect.Pointer {
+		item = item.Elem()
+	}
+	if item.Kind() != reflect.Struct {
 		return &plan{}
 	}
-	p := &plan{how: list, elem: elem}
+	p := &plan{how: list, elem: c.plan(item, s.Items.Schema)}
 	properties := c.resolve(s.Items.Schema).Properties
 	for _, k := range s.Extensions["x-kubernetes-list-map-keys"].([]any) {
 		name := k.(string)
-		for _, f := range elem.fields {
+		for _, f := range c.structure(item, c.resolve(s.Items.Schema)).fields { // elements that have one owner as a whole have keys, too
 			if f.name == name {
 				p.keys = append(p.keys, key{name, f.index, properties[name].Default})
 			}
@@ -363,6 +366,10 @@ func (e *encoder) list(p *plan, v reflect.Value) {
 		}
 		seen[text] = true
 		e.out = append(append(append(e.out, ','), text...), ':')
+		if p.elem.how != structure {
+			e.out = append(e.out, "{}"...)
+			continue
+		}
 		e.members(p.elem, item, below)
 	}
 	e.out = append(e.out, '}')
