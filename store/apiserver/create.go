@@ -10,7 +10,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/slipway-dev/slipway/store"
@@ -133,11 +132,11 @@ func (r *resource) validateName(name string, prefix bool) []string {
 	if r.schema.ValidateName == nil {
 		return apivalidation.NameIsDNSSubdomain(name, prefix)
 	}
-	if bad := path.ValidatePathSegmentName(name, prefix); bad != nil {
-		return bad
-	}
 	if prefix {
 		name += "x" // what will be added makes it whole
+	}
+	if err := store.ValidateName("name", name); err != nil {
+		return []string{reason(err)}
 	}
 	if err := r.schema.ValidateName(name); err != nil {
 		return []string{reason(err)}

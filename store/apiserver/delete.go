@@ -113,9 +113,9 @@ func (o *op) finalizers(have []string, opts *metav1.DeleteOptions) []string {
 	case opts.PropagationPolicy != nil && *opts.PropagationPolicy == metav1.DeletePropagationForeground:
 		want = metav1.FinalizerDeleteDependents
 	case opts.PropagationPolicy != nil && *opts.PropagationPolicy == metav1.DeletePropagationOrphan,
-		opts.OrphanDependents != nil && *opts.OrphanDependents: //nolint:staticcheck // old clients
+		orphans(opts) != nil && *orphans(opts):
 		want = metav1.FinalizerOrphanDependents
-	case opts.PropagationPolicy == nil && opts.OrphanDependents == nil:
+	case opts.PropagationPolicy == nil && orphans(opts) == nil:
 		return have // as its finalizers say
 	}
 	out := slices.DeleteFunc(slices.Clone(have), func(f string) bool {
@@ -125,6 +125,12 @@ func (o *op) finalizers(have []string, opts *metav1.DeleteOptions) []string {
 		out = append(out, want)
 	}
 	return out
+}
+
+// orphans returns what old clients say in the place of a propagation policy.
+func orphans(opts *metav1.DeleteOptions) *bool {
+	//lint:ignore SA1019 old clients use it
+	return opts.OrphanDependents
 }
 
 // graceSeconds returns the grace period to set, if one is: a delete can only
@@ -151,7 +157,7 @@ func (o *op) graceSeconds(live store.Object, opts *metav1.DeleteOptions) (second
 
 func checkDeleteOptions(opts *metav1.DeleteOptions) error {
 	var errs field.ErrorList
-	if opts.OrphanDependents != nil && opts.PropagationPolicy != nil {
+	if orphans(opts) != nil && opts.PropagationPolicy != nil {
 		errs = append(errs, field.Invalid(field.NewPath("propagationPolicy"), *opts.PropagationPolicy, "orphanDependents and deletionPropagation cannot be both set"))
 	}
 	if p := opts.PropagationPolicy; p != nil {

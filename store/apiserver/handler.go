@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -205,7 +206,7 @@ func (x *exchange) dispatch(o *op) error {
 		}
 		return x.subresource(o, sub)
 	}
-	if !contains(o.res.verbs, x.verb) {
+	if !slices.Contains(o.res.verbs, x.verb) {
 		return methodNotAllowed()
 	}
 	if o.key.Name != "" {
@@ -310,12 +311,3 @@ func (x *exchange) answer(code int, f format, kind gvk, v any) {
 }
 
 func isTrue(s string) bool { return s == "true" || s == "1" || s == "True" || s == "TRUE" }
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
-}

@@ -114,7 +114,7 @@ func (m *managers) created(o *op, obj store.Object) {
 	now := metav1.Now().Rfc3339Copy()
 	setManagedFields(obj, []metav1.ManagedFieldsEntry{{
 		Manager: o.manager, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: m.res.gvk.GroupVersion().String(),
-		Time: &now, FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: m.fields.Of(obj)}, Subresource: o.subManager(),
+		Time: &now, FieldsType: "FieldsV1", FieldsV1: fieldsV1(m.fields.Of(obj)), Subresource: o.subManager(),
 	}})
 }
 
@@ -127,6 +127,12 @@ func (m *managers) createdUntyped(o *op, obj store.Object) {
 		return
 	}
 	setManagedFields(obj, entries)
+}
+
+// fieldsV1 returns a set that shares the text.
+func fieldsV1(text []byte) *metav1.FieldsV1 {
+	//lint:ignore SA1019 NewFieldsV1 takes a string, and makes a copy of its own of what many objects share
+	return &metav1.FieldsV1{Raw: text}
 }
 
 // subManager is the subresource under which fields are managed.

@@ -74,7 +74,6 @@ func partial(r *resource, o store.Object) *metav1.ObjectMeta {
 		Name:                       m.GetName(),
 		GenerateName:               m.GetGenerateName(),
 		Namespace:                  m.GetNamespace(),
-		SelfLink:                   m.GetSelfLink(),
 		UID:                        m.GetUID(),
 		ResourceVersion:            m.GetResourceVersion(),
 		Generation:                 m.GetGeneration(),
@@ -107,7 +106,7 @@ func managedFields(o store.Object) []metav1.ManagedFieldsEntry {
 				out[i].Time = new(metav1.NewTime(e.Time.Time))
 			}
 			if e.FieldsV1 != nil {
-				out[i].FieldsV1 = &metav1.FieldsV1{Raw: *e.FieldsV1}
+				out[i].FieldsV1 = fieldsV1(*e.FieldsV1)
 			}
 		}
 		return out
@@ -128,7 +127,7 @@ func setManagedFields(o store.Object, entries []metav1.ManagedFieldsEntry) {
 				s.Time = &store.Time{Time: e.Time.Time}
 			}
 			if e.FieldsV1 != nil {
-				s.FieldsV1 = new(json.RawMessage(e.FieldsV1.Raw))
+				s.FieldsV1 = new(json.RawMessage(e.FieldsV1.GetRawBytes()))
 			}
 			out = append(out, s)
 		}

@@ -273,6 +273,7 @@ func (s *Server) authorize(ctx context.Context, a authz.Attributes) error {
 func forbidden(a authz.Attributes, reason string) error {
 	name := a.User.Name
 	if a.Resource == "" {
+		//lint:ignore ST1005 as Kubernetes words it
 		return apierrors.NewForbidden(schema.GroupResource{}, "", fmt.Errorf("User %q cannot %s path %q%s", name, a.Verb, a.Path, because(reason)))
 	}
 	resource := a.Resource
@@ -283,8 +284,9 @@ func forbidden(a authz.Attributes, reason string) error {
 	if a.Namespace != "" {
 		where = fmt.Sprintf(" in the namespace %q", a.Namespace)
 	}
-	return apierrors.NewForbidden(schema.GroupResource{Group: a.Group, Resource: a.Resource}, a.Name,
-		fmt.Errorf("User %q cannot %s resource %q in API group %q%s%s", name, a.Verb, resource, a.Group, where, because(reason)))
+	//lint:ignore ST1005 as Kubernetes words it
+	err := fmt.Errorf("User %q cannot %s resource %q in API group %q%s%s", name, a.Verb, resource, a.Group, where, because(reason))
+	return apierrors.NewForbidden(schema.GroupResource{Group: a.Group, Resource: a.Resource}, a.Name, err)
 }
 
 func because(reason string) string {

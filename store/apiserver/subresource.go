@@ -5,6 +5,7 @@ package apiserver
 import (
 	"fmt"
 	"net/http"
+	"slices"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -77,7 +78,7 @@ func (c *Call) Delete(opts *metav1.DeleteOptions) error {
 
 // subresource serves one that was registered.
 func (x *exchange) subresource(o *op, sub *subresource) error {
-	if !contains(sub.verbs, x.verb) {
+	if !slices.Contains(sub.verbs, x.verb) {
 		return methodNotAllowed()
 	}
 	ctx := x.r.Context()

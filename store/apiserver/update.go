@@ -82,6 +82,7 @@ func (o *op) demands(live, next store.Object) error {
 		return nil
 	}
 	if want, have := acc.UID(next), acc.UID(live); want != "" && want != have {
+		//lint:ignore ST1005 as Kubernetes words it
 		return apierrors.NewConflict(gr, o.key.Name, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", want, have))
 	}
 	acc.SetUID(next, acc.UID(live))
@@ -157,6 +158,7 @@ func (o *op) preconditions(p *metav1.Preconditions, live store.Object) error {
 		return nil
 	}
 	fail := func(what, want, have string) error {
+		//lint:ignore ST1005 as Kubernetes words it
 		err := fmt.Errorf("Precondition failed: %s in precondition: %v, %s in object meta: %v", what, want, what, have)
 		return &StatusError{apierrors.NewConflict(o.res.groupResource(), o.key.Name, err).ErrStatus, store.ErrConflict}
 	}

@@ -138,7 +138,8 @@ func (x *exchange) deleteOptions() (*metav1.DeleteOptions, error) {
 		opts.PropagationPolicy = new(metav1.DeletionPropagation(text))
 	}
 	if text := q.Get("orphanDependents"); text != "" {
-		opts.OrphanDependents = new(isTrue(text)) //nolint:staticcheck // old clients
+		//lint:ignore SA1019 old clients use it
+		opts.OrphanDependents = new(isTrue(text))
 	}
 	return opts, nil
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -186,9 +187,7 @@ func record(tx Tx, q *corev1.ResourceQuota, used corev1.ResourceList) error {
 	if next.Status.Used == nil {
 		next.Status.Used = corev1.ResourceList{}
 	}
-	for name, n := range used {
-		next.Status.Used[name] = n
-	}
+	maps.Copy(next.Status.Used, used)
 	if equality.Semantic.DeepEqual(q.Status, next.Status) {
 		return nil
 	}

@@ -70,7 +70,7 @@ func general(t *testing.T, d *openapi.Definitions, kind schema.GroupVersionKind,
 	if len(entries) != 1 {
 		t.Fatalf("%d entries, want 1", len(entries))
 	}
-	return parse(t, entries[0].FieldsV1.Raw)
+	return parse(t, entries[0].FieldsV1.GetRawBytes())
 }
 
 func parse(t *testing.T, raw []byte) *fieldpath.Set {

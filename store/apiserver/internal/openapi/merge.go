@@ -73,7 +73,7 @@ func listRule(t reflect.Type, f reflect.StructField, name, strategy, key string,
 
 func words(text string) []any {
 	var out []any
-	for _, w := range strings.Fields(text) {
+	for w := range strings.FieldsSeq(text) {
 		out = append(out, w)
 	}
 	return out
