@@ -276,6 +276,22 @@ func TestStore(t *testing.T) {
 	}); err != nil || p.Status.Phase != corev1.PodRunning || p.Labels["a"] != "b" {
 		t.Errorf("object and status at once: %v %v", p, err)
 	}
+	var all sync.WaitGroup
+	for i := range 20 { // each takes effect, whatever comes in between
+		all.Go(func() {
+			if _, err := pods.Patch(ctx, key, func(p *corev1.Pod) error { p.Labels[fmt.Sprint("l", i)] = "x"; return nil }); err != nil {
+				t.Errorf("patch %d: %v", i, err)
+			}
+		})
+		all.Go(func() {
+			config := fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","annotations":{"a%d":"x"}}}`, i)
+			f.want(f.do("PATCH", fmt.Sprintf("%s/p?fieldManager=m%d", podsPath, i), config, "Authorization: Bearer admin", applyPatch), 200)
+		})
+	}
+	all.Wait()
+	if p, err := pods.Get(ctx, key); err != nil || len(p.Labels) != 21 || len(p.Annotations) != 20 {
+		t.Errorf("after patches at the same time: %v %v %v", p.Labels, p.Annotations, err)
+	}
 	mine := errors.New("mine")
 	if _, err := pods.Patch(ctx, key, func(*corev1.Pod) error { return mine }); err != mine {
 		t.Errorf("the patch's own error: %v", err)

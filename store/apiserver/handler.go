@@ -153,7 +153,7 @@ func (s *Server) resourceOf(t *target) *resource {
 // as it likes.
 func (s *Server) streams(t *target) bool {
 	res := s.resourceOf(t)
-	return res != nil && res.subs[t.sub] != nil && res.subs[t.sub].serve != nil && t.sub != "token" && t.sub != "eviction"
+	return res != nil && res.subs[t.sub] != nil && res.subs[t.sub].stream
 }
 
 // serveResource finds the resource and the handler of the verb.

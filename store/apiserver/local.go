@@ -195,6 +195,7 @@ func (l *local) carryOut(ctx context.Context, o *op, w store.Write) (store.Objec
 		if w.Patch == nil {
 			return nil, store.Invalidf("a patch needs a function")
 		}
+		o.derived = true
 		return o.update(ctx, l.checked(ctx, o, w, func(live store.Object) (store.Object, error) {
 			next := o.res.schema.Copy(live)
 			if err := w.Patch(next); err != nil {

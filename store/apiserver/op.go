@@ -32,6 +32,9 @@ type op struct {
 	warn       func(string)
 	whole      bool // the object is written with its status: by Server.Store, which checks the right to both
 	lease      store.WriteOptions
+	// derived: the change makes the next version from the present one, so that the
+	// version in it is no demand of the client's.
+	derived bool
 }
 
 // about names what the request is about, for errors.

@@ -57,6 +57,7 @@ func (x *exchange) patch(o *op) error {
 	if err != nil {
 		return err
 	}
+	o.derived = true
 	out, err := o.update(x.r.Context(), patch.change)
 	if err != nil {
 		return err
@@ -180,7 +181,7 @@ func (p *textPatch) failed(err error) error {
 
 // apply is server-side apply: it creates the object if it is not there.
 func (o *op) apply(ctx context.Context, data []byte, force bool) (out store.Object, created bool, err error) {
-	o.verb = "apply" // the account of the fields is kept on the way
+	o.verb, o.derived = "apply", true // the account of the fields is kept on the way
 	config, err := o.configuration(data)
 	if err != nil {
 		return nil, false, err

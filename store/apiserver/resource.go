@@ -96,6 +96,9 @@ type Subresource[T any] struct {
 	// Serve answers the request itself, for all that is no change of an object:
 	// logs, streams, tokens.
 	Serve func(http.ResponseWriter, *Call)
+	// Stream says that Serve may take as long as it likes: it waits for no turn and
+	// has no limit of time.
+	Stream bool
 }
 
 // resource is a Resource without its type parameter.
@@ -144,6 +147,7 @@ type subresource struct {
 	body   func() any
 	change func(context.Context, store.Object, any) (any, error)
 	serve  func(http.ResponseWriter, *Call)
+	stream bool
 }
 
 func (r *resource) groupResource() schema.GroupResource {
@@ -287,7 +291,7 @@ func (r Resource[T]) eraseSubresources(out *resource) error {
 		case (sub.Change == nil) == (sub.Serve == nil):
 			return store.Invalidf("subresource %q: set one of Change and Serve", sub.Name)
 		}
-		e := &subresource{name: sub.Name, kind: sub.Kind, verbs: sub.Verbs, body: sub.Body, serve: sub.Serve}
+		e := &subresource{name: sub.Name, kind: sub.Kind, verbs: sub.Verbs, body: sub.Body, serve: sub.Serve, stream: sub.Stream}
 		if e.kind.Empty() {
 			e.kind = out.gvk
 		}

@@ -117,7 +117,7 @@ func (x *exchange) changeSub(o *op, sub *subresource) error {
 	}
 	var answer any
 	inner := *o
-	inner.whole = true
+	inner.whole, inner.derived = true, true
 	_, err := inner.update(ctx, func(live store.Object) (next store.Object, err error) {
 		next = o.res.schema.Copy(live)
 		answer, err = sub.change(ctx, next, body)
@@ -190,6 +190,7 @@ func (x *exchange) setScale(o *op) (store.Object, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.derived = x.verb == "patch"
 	return o.update(x.r.Context(), func(live store.Object) (store.Object, error) {
 		wanted, err := read(live)
 		if err != nil {

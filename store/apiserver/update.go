@@ -35,7 +35,7 @@ func (o *op) update(ctx context.Context, f change) (store.Object, error) {
 		}
 		demanded := next.GetResourceVersion() // before it is set to the live one's
 		out, err := o.updateOnce(ctx, live, next)
-		again := errors.Is(err, store.ErrConflict) && (demanded == "" || demanded == live.GetResourceVersion() && o.verb == "patch")
+		again := errors.Is(err, store.ErrConflict) && (demanded == "" || demanded == live.GetResourceVersion() && o.derived)
 		if !again || ctx.Err() != nil {
 			return out, err
 		}

@@ -5,6 +5,7 @@ package apiserver_test
 import (
 	"fmt"
 	"net"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -114,5 +115,26 @@ func TestSlowWatcher(t *testing.T) {
 		f.want(f.do("PATCH", backupsPath+"/x", fmt.Sprintf(`{"spec":{"keep":%d}}`, i%90+2), mergePatch), 200)
 		good.want("MODIFIED x")
 		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// TestIdleWatch: that a client must take what it is sent within a time does not
+// mean that something must be sent all the time.
+func TestIdleWatch(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		t.Run(fmt.Sprint("http2=", http2), func(t *testing.T) {
+			f := newFixture(t, apiserver.Options{Limits: apiserver.Limits{Write: 100 * time.Millisecond}})
+			h := httptest.NewUnstartedServer(f.server)
+			h.EnableHTTP2 = http2
+			h.StartTLS()
+			t.Cleanup(func() { h.CloseClientConnections(); h.Close() })
+			f.url, f.client = h.URL, h.Client()
+			f.want(f.do("POST", backupsPath, backupJSON("x", `{}`)), 201)
+			w := f.watch(backupsPath + "?watch=true")
+			w.want("ADDED x")
+			time.Sleep(300 * time.Millisecond)
+			f.want(f.do("DELETE", backupsPath+"/x", ""), 200)
+			w.want("DELETED x")
+		})
 	}
 }
