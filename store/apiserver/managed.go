@@ -29,8 +29,8 @@ type managers struct {
 	once sync.Once
 	conv managedfields.TypeConverter
 	err  error
-	// fields writes the sets of objects that are created, a hundred times faster
-	// than the general way.
+	// fields writes the sets of objects that are created, without the general way's
+	// conversions.
 	fields *fieldset.Writer
 
 	mu    sync.Mutex

@@ -51,7 +51,7 @@ type Resource[T store.Copier[T]] struct {
 	Subresources []Subresource[T]
 	// Verbs are those that are served; nil: all.
 	Verbs []string
-	// Description of the kind, for kubectl explain. "": from the type's SwaggerDoc.
+	// Description is the kind's, for kubectl explain. "": from the type's SwaggerDoc.
 	Description string
 }
 

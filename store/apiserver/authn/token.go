@@ -43,7 +43,7 @@ func Tokens(users map[string]*User) Authenticator {
 }
 
 // cache remembers which tokens were found good, by hash, so that a signature is
-// checked once in a while and not with each request (70 µs each).
+// checked once in a while and not with each request.
 type cache struct {
 	mu   sync.Mutex
 	good map[[sha256.Size]byte]cached

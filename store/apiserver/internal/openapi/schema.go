@@ -186,7 +186,6 @@ func docOf(t reflect.Type) map[string]string {
 // fields adds the fields of a struct, and of those that it embeds.
 func (d *Definitions) fields(s *spec.Schema, t reflect.Type, doc map[string]string) {
 	for f := range t.Fields() {
-		f := f
 		tag := f.Tag.Get("json")
 		name, options, _ := strings.Cut(tag, ",")
 		embedded := f.Type
