@@ -54,4 +54,8 @@ type Event[T any] struct {
 	// the boundary at which the events seen make a state of the store, and at
 	// which Revision is a place to resume from.
 	Last bool
+	// More is true where the watch has further events to deliver at once: a
+	// consumer that gathers what it writes need not flush yet. An engine that
+	// does not know leaves it false.
+	More bool
 }

@@ -88,7 +88,7 @@ func (h *Handle[T]) Page(ctx context.Context, opts ...ListOptions) (Page[T], err
 func (h *Handle[T]) Watch(ctx context.Context, opts ...WatchOptions) iter.Seq2[Event[T], error] {
 	return func(yield func(Event[T], error) bool) {
 		for ev, err := range h.store.Watch(ctx, h.schema, first(opts)) {
-			typed := Event[T]{Type: ev.Type, Revision: ev.Revision, Last: ev.Last}
+			typed := Event[T]{Type: ev.Type, Revision: ev.Revision, Last: ev.Last, More: ev.More}
 			if ev.Object != nil {
 				typed.Object = ev.Object.(T)
 			}

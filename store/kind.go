@@ -81,6 +81,13 @@ type Kind[T Copier[T]] struct {
 	// Size estimates an object's size in bytes, for a history window bounded by
 	// bytes. nil: measured by reflection.
 	Size func(T) int
+	// Keep reports whether an object that is being deleted must stay for now,
+	// although it has no finalizers: a namespace that still has content, a pod
+	// whose grace period lasts. Delete marks such an object, and the update after
+	// which Keep is false removes it. The deletion timestamp is as much later as
+	// the object's DeletionGracePeriodSeconds says, if it has that field. nil: only
+	// finalizers keep an object.
+	Keep func(T) bool
 	// DanglingOwners lets owner references name owners that do not exist, as
 	// Kubernetes' API server does. false: they are checked when they are written.
 	DanglingOwners bool

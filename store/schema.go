@@ -37,6 +37,8 @@ type Schema struct {
 	SameSpec func(a, b Object) bool
 	// Size estimates the object's bytes.
 	Size func(Object) int
+	// Keep reports whether a deleted object stays without finalizers; nil: never.
+	Keep func(Object) bool
 	// Convert makes an object of the kind's type from one of another.
 	Convert func(Object) (Object, error)
 
@@ -131,6 +133,9 @@ func (k Kind[T]) Schema() (*Schema, error) {
 	if k.Convert != nil {
 		s.Convert = k.convert
 	}
+	if k.Keep != nil {
+		s.Keep = func(o Object) bool { return k.Keep(o.(T)) }
+	}
 	return s, nil
 }
 
@@ -168,6 +173,9 @@ func (k Kind[T]) prepare(old, obj Object) (err error) {
 	}
 	if k.Size != nil { // nor here
 		k.Size(o)
+	}
+	if k.Keep != nil { // a lease that ends asks it under the commit mutex
+		k.Keep(o)
 	}
 	return nil
 }

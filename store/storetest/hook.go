@@ -4,6 +4,7 @@ package storetest
 
 import (
 	"strings"
+	"time"
 
 	"github.com/slipway-dev/slipway/store"
 )
@@ -19,6 +20,7 @@ func hookPromises() []promise {
 		{name: "ValidateNameOnCreateOnly", test: hookNameLater},
 		{name: "Spec", test: hookSpec},
 		{name: "Equal", test: hookEqual},
+		{name: "Keep", test: hookKeep},
 		{name: "PanicIsAnError", test: hookPanics},
 		{name: "IndexPanicIsAnError", test: hookIndexPanics},
 		{name: "RenameIsRefused", test: hookRename},
@@ -306,4 +308,29 @@ func hookRename(x *trial) {
 	if got := x.names(h, store.ListOptions{}); got != "" {
 		x.Errorf("list: %q, want none", got)
 	}
+}
+
+func hookKeep(x *trial) {
+	if x.opts.NoKeep {
+		x.Skip("the engine does not ask Kind.Keep")
+	}
+	h := x.hooked(func(k *store.Kind[*widget]) {
+		k.Keep = func(w *widget) bool { return w.Spec.Size > 0 }
+	})
+	x.create(h, object("a", "small"))
+	x.delete(h, key("a", "small"))
+	x.absent(h, key("a", "small"))
+
+	grace := int64(3600)
+	x.create(h, object("a", "x", size(1), func(w *widget) { w.DeletionGracePeriodSeconds = &grace }))
+	w := x.watchNow(h, store.WatchOptions{})
+	o := x.delete(h, key("a", "x"))
+	if o.DeletionTimestamp == nil || time.Until(o.DeletionTimestamp.Time) < time.Hour-patience {
+		x.Errorf("deletion timestamp %v, want one in an hour: the grace period says so", o.DeletionTimestamp)
+	}
+	x.same("a second delete", x.delete(h, key("a", "x")), o)
+	x.patch(h, key("a", "x"), func(w *widget) { w.Status.Phase = "Going" })
+	x.patch(h, key("a", "x"), size(0))
+	x.absent(h, key("a", "x"))
+	w.want("MODIFIED a/x.", "MODIFIED a/x.", "DELETED a/x.")
 }

@@ -24,6 +24,9 @@ type Options struct {
 	NoExact bool
 	// NoFences: WriteOptions.Fence is refused with ErrUnsupported.
 	NoFences bool
+	// NoKeep: Kind.Keep is not asked, because another store decides what a delete
+	// removes.
+	NoKeep bool
 	// NoListsInTxn: a list in a transaction is refused with ErrUnsupported, because
 	// the engine could not see that it has changed.
 	NoListsInTxn bool

@@ -158,7 +158,7 @@ func (w *watcher) initial() (more bool, err error) {
 		if err = w.ended(); err != nil {
 			return false
 		}
-		more = w.yield(store.Event[store.Object]{Type: store.Added, Object: e.Object, Revision: e.Revision}, nil)
+		more = w.yield(store.Event[store.Object]{Type: store.Added, Object: e.Object, Revision: e.Revision, More: true}, nil)
 		return more
 	})
 	if !more || err != nil {
@@ -212,6 +212,7 @@ func (w *watcher) deliverWindow(h *logHead, end, head uint64) (more bool, err er
 		}
 		if held.Type != 0 && held.Revision != revision {
 			held.Last = true
+			_, held.More = w.translate(ev)
 			if !w.yield(held, nil) {
 				return false, nil
 			}
@@ -234,6 +235,7 @@ func (w *watcher) deliverWindow(h *logHead, end, head uint64) (more bool, err er
 		if !ok {
 			continue
 		}
+		held.More = true
 		if held.Type != 0 && !w.yield(held, nil) {
 			return false, nil
 		}

@@ -305,7 +305,7 @@ func (p *preparer) replace(o store.Object, base *Entry) (*Entry, error) {
 	if !sameSpec {
 		o.SetGeneration(old.GetGeneration() + 1)
 	}
-	gone := deleting && len(o.GetFinalizers()) == 0
+	gone := deleting && !kept(schema, o)
 	return &Entry{Object: o, Key: base.Key, Gone: gone}, nil
 }
 
@@ -350,13 +350,13 @@ func (p *preparer) delete(w *intent, base *Entry) (*Entry, error) {
 // finalizers, its last state otherwise, or nil where it is marked already.
 func (p *preparer) remove(base *Entry) (*Entry, error) {
 	acc := &p.t.schema.Accessors
-	waits := acc.SetDeletionTime != nil && len(base.Object.GetFinalizers()) > 0
+	waits := acc.SetDeletionTime != nil && kept(p.t.schema, base.Object)
 	if waits && !acc.DeletionTime(base.Object).IsZero() {
 		return nil, nil
 	}
 	o := p.t.schema.Copy(base.Object)
 	if waits {
-		acc.SetDeletionTime(o, now())
+		acc.SetDeletionTime(o, now().Add(grace(o)))
 		o.SetGeneration(o.GetGeneration() + 1)
 		if err := tryIndexes(p.t.schema, o); err != nil {
 			return nil, err
@@ -364,6 +364,25 @@ func (p *preparer) remove(base *Entry) (*Entry, error) {
 	}
 	return &Entry{Object: o, Key: base.Key, Gone: !waits}, nil
 }
+
+// kept reports whether the object stays, marked, when it is deleted.
+func kept(schema *store.Schema, o store.Object) bool {
+	return len(o.GetFinalizers()) > 0 || schema.Keep != nil && schema.Keep(o)
+}
+
+// grace returns how long after its deletion the object says it will go: the
+// deletion timestamp is that time, as in Kubernetes.
+func grace(o store.Object) time.Duration {
+	if g, ok := o.(interface{ GetDeletionGracePeriodSeconds() *int64 }); ok {
+		if s := g.GetDeletionGracePeriodSeconds(); s != nil && *s > 0 {
+			return time.Duration(min(*s, maxGrace)) * time.Second
+		}
+	}
+	return 0
+}
+
+// maxGrace keeps a grace period inside what a duration can say.
+const maxGrace = 1 << 32
 
 // tryIndexes calls the kind's index functions on an object that no hook has
 // seen, so that one that panics does so before anything is changed.
