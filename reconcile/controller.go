@@ -234,12 +234,12 @@ func (c *Controller[K]) setBlocked(why error) {
 }
 
 // ready reports why the controller does not work; nil while it does and its
-// sources are well.
-func (c *Controller[K]) ready() error {
+// sources are well. A standby may wait to lead, for nothing else.
+func (c *Controller[K]) ready(standby bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var problems []error
-	if c.blocked != nil {
+	if c.blocked != nil && !(standby && errors.Is(c.blocked, errNotLeading)) {
 		problems = append(problems, c.blocked)
 	}
 	for _, t := range c.triggers {
@@ -255,7 +255,7 @@ func (c *Controller[K]) ready() error {
 
 func (c *Controller[K]) stats() Stats {
 	n := c.queue.Counts()
-	return Stats{Controller: c.name, Ready: n.Ready, Waiting: n.Waiting, Running: n.Running, Parked: n.Parked, Blocked: c.ready()}
+	return Stats{Controller: c.name, Ready: n.Ready, Waiting: n.Waiting, Running: n.Running, Parked: n.Parked, Blocked: c.ready(false)}
 }
 
 // sources waits until each trigger has added what was there.
@@ -281,10 +281,22 @@ func (c *Controller[K]) sources(ctx context.Context) error {
 		}
 		select {
 		case <-t.synced:
+		case <-t.done:
+			if c.has(t) { // its informer has ended, and the trigger is still wanted
+				<-ctx.Done()
+				return context.Cause(ctx)
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// has reports whether the trigger has not been removed.
+func (c *Controller[K]) has(t *attached[K]) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.triggers, t)
 }
 
 // report logs an error that no caller can be told.

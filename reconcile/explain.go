@@ -32,7 +32,7 @@ type Explanation[K comparable] struct {
 // Explain says what the controller knows of a key: why it ran last and how that
 // ended, whether and why it will run again, and what it waits for.
 func (c *Controller[K]) Explain(key K) Explanation[K] {
-	e := Explanation[K]{Controller: c.name, Key: key, Blocked: c.ready()}
+	e := Explanation[K]{Controller: c.name, Key: key, Blocked: c.ready(false)}
 	e.Queue, e.Queued = c.queue.Explain(key)
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -63,7 +63,7 @@ type controller interface {
 	Waiter
 	work(context.Context, Ownership) error
 	everyReplica() bool
-	ready() error
+	ready(standby bool) error
 	stats() Stats
 	resync()
 	detach()
@@ -112,7 +112,7 @@ func (m *Manager) Ready() error {
 	}
 	var problems []error
 	for _, c := range controllers {
-		if err := c.ready(); err != nil && !errors.Is(err, errNotLeading) {
+		if err := c.ready(true); err != nil {
 			problems = append(problems, err)
 		}
 	}

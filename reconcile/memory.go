@@ -56,6 +56,12 @@ func (c *Controller[K]) settle(key K) {
 		return
 	}
 	delete(c.found, key)
+	c.settleIfEmpty()
+}
+
+// settleIfEmpty closes settled once nothing is left of what was found. The caller
+// holds c.mu.
+func (c *Controller[K]) settleIfEmpty() {
 	if len(c.found) > 0 {
 		return
 	}

@@ -93,7 +93,7 @@ func (c *Controller[K]) begin(ctx context.Context) error {
 	c.blocked = nil
 	if c.found == nil { // the first time
 		c.found = found
-		c.settle(*new(K))
+		c.settleIfEmpty()
 	}
 	return nil
 }
@@ -270,6 +270,7 @@ func (c *Controller[K]) drop(key K) {
 	c.queue.Done(key)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	delete(c.lasting, key)
 	c.settle(key)
 }
 

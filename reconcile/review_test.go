@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reconcile_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/slipway-dev/slipway/reconcile"
+	"github.com/slipway-dev/slipway/store"
+	"github.com/slipway-dev/slipway/store/memory"
+)
+
+func done(context.Context, store.Key) reconcile.Result { return reconcile.Done() }
+
+// election makes a manager one replica of one.
+func election() reconcile.ManagerOptions {
+	return reconcile.ManagerOptions{Election: &reconcile.ElectorOptions{Namespace: "sea", Name: "lead", Identity: "a"}}
+}
+
+// TestPredicatesHoldWhereKeysAreShownAgain: what a predicate leaves out is left
+// out when this replica begins to lead, and in a resync.
+func TestPredicatesHoldWhereKeysAreShownAgain(t *testing.T) {
+	inDock(t, election(), func(y *dock) {
+		red := func(c reconcile.Change[*convoy]) bool { return c.Object().Spec.Colour == "red" }
+		y.add("fleet", done, reconcile.Options[store.Key]{}, reconcile.For(y.fleets, red))
+		y.newFleet("blue", 0)
+		y.newFleet("red", 0)
+		y.patchFleet("red", func(f *convoy) { f.Spec.Colour = "red" })
+		y.run()
+		after(time.Minute)
+		y.m.Resync()
+		after(time.Minute)
+		if n := len(y.runs("sea/red")); n != 2 {
+			t.Errorf("red ran %d times, want at the start and in the resync", n)
+		}
+		if runs := y.runs("sea/blue"); len(runs) != 0 {
+			t.Errorf("blue ran, because of %v: the predicate leaves it out", runs[0].Causes)
+		}
+	})
+}
+
+// TestATriggerThatIsRemovedHoldsNothingUp, though its source was never read.
+func TestATriggerThatIsRemovedHoldsNothingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memory.New(memory.Options{})
+		defer st.Close()
+		m := reconcile.NewManager(broken{st, "Boat"}, reconcile.ManagerOptions{})
+		fleets := register(t, m, store.Kind[*convoy]{Name: "Fleet", Version: "v1"})
+		boats := register(t, m, store.Kind[*barge]{Name: "Boat", Version: "v1"})
+		ran := make(chan store.Key, 1)
+		c, err := reconcile.New(m, "fleet", func(_ context.Context, key store.Key) reconcile.Result {
+			ran <- key
+			return reconcile.Done()
+		}, reconcile.Options[store.Key]{}, reconcile.For(fleets))
+		must(t, err)
+		remove, err := c.AddTrigger(reconcile.Owns(boats, fleets))
+		must(t, err)
+		_, err = fleets.Create(t.Context(), &convoy{Meta: store.Meta{Namespace: "sea", Name: "one"}})
+		must(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- m.Run(ctx) }()
+		after(time.Second)
+		if err := m.Ready(); err == nil {
+			t.Error("ready, with a source that can't be read")
+		}
+		remove()
+		remove() // does no harm
+		after(time.Second)
+		select {
+		case <-ran:
+		default:
+			t.Error("the controller still waits for the source of a trigger that was removed")
+		}
+		if err := m.Ready(); err != nil {
+			t.Errorf("not ready: %v", err)
+		}
+		stop()
+		must(t, <-ended)
+		// After the end a trigger can still be added, and does nothing.
+		remove, err = c.AddTrigger(reconcile.Owns(boats, fleets))
+		must(t, err)
+		remove()
+	})
+}
+
+// broken is a store that can't list a kind.
+type broken struct {
+	store.Store
+	kind string
+}
+
+func (b broken) List(ctx context.Context, s *store.Schema, opts store.ListOptions, yield func(store.Object) bool) (store.ListMeta, error) {
+	if s.Name == b.kind {
+		return store.ListMeta{}, errors.New("no permission")
+	}
+	return b.Store.List(ctx, s, opts, yield)
+}
+
+// TestAStandbyWithABrokenSourceIsNotReady: it waits for more than to lead.
+func TestAStandbyWithABrokenSourceIsNotReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memory.New(memory.Options{})
+		defer st.Close()
+		leader, err := reconcile.NewElector(st, reconcile.ElectorOptions{Namespace: "sea", Name: "lead", Identity: "other"})
+		must(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		left := make(chan error, 1)
+		go func() {
+			left <- leader.Run(ctx, func(ctx context.Context, _ reconcile.Term) error { <-ctx.Done(); return nil })
+		}()
+		synctest.Wait()
+		m := reconcile.NewManager(broken{st, "Boat"}, election())
+		boats := register(t, m, store.Kind[*barge]{Name: "Boat", Version: "v1"})
+		_, err = reconcile.New(m, "boat", done, reconcile.Options[store.Key]{}, reconcile.For(boats))
+		must(t, err)
+		ended := make(chan error, 1)
+		go func() { ended <- m.Run(ctx) }()
+		after(time.Minute)
+		if err := m.Ready(); err == nil || !strings.Contains(err.Error(), "no permission") {
+			t.Errorf("Ready says %v, want that the source is broken", err)
+		}
+		stop()
+		must(t, <-ended)
+		must(t, <-left)
+	})
+}
+
+// TestSettledWaitsForTheZeroKey like for any other.
+func TestSettledWaitsForTheZeroKey(t *testing.T) {
+	inDock(t, reconcile.ManagerOptions{}, func(y *dock) {
+		c, err := reconcile.New(y.m, "boats", func(context.Context, int) reconcile.Result {
+			time.Sleep(time.Second)
+			return reconcile.Done()
+		}, reconcile.Options[int]{}, reconcile.Watches(y.fleets, func(f *convoy) []int { return []int{f.Spec.Boats} }))
+		must(t, err)
+		y.newFleet("one", 0)
+		y.run()
+		select {
+		case <-c.Settled():
+			t.Error("settled, and the key 0 is still worked on")
+		default:
+		}
+		after(2 * time.Second)
+		<-c.Settled()
+	})
+}
+
+// TestAHugeTimeoutNeverEnds.
+func TestAHugeTimeoutNeverEnds(t *testing.T) {
+	var overdue list[reconcile.Overdue]
+	opts := reconcile.ManagerOptions{Hooks: reconcile.Hooks{Overdue: overdue.add}}
+	inDock(t, opts, func(y *dock) {
+		y.add("fleet", func(ctx context.Context, _ store.Key) reconcile.Result {
+			time.Sleep(24 * time.Hour)
+			return reconcile.OK(ctx.Err())
+		}, reconcile.Options[store.Key]{Timeout: math.MaxInt64}, reconcile.For(y.fleets))
+		y.newFleet("one", 0)
+		y.run()
+		after(25 * time.Hour)
+		if runs := y.runs("sea/one"); len(runs) != 1 || runs[0].Err != nil || len(overdue.all()) != 0 {
+			t.Errorf("runs %v, overdue %v; want one that took its time", runs, overdue.all())
+		}
+	})
+}
