@@ -72,12 +72,13 @@ func (c *Controller[K]) settleIfEmpty() {
 	}
 }
 
-// inProgress names the keys that are worked on.
-func (c *Controller[K]) inProgress() string {
+// abandon gives up the work that is in progress, and names it.
+func (c *Controller[K]) abandon() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var names []string
 	for _, a := range c.running {
+		a.abandon()
 		names = append(names, a.running.Key)
 	}
 	slices.Sort(names)

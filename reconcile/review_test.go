@@ -169,3 +169,188 @@ func TestAHugeTimeoutNeverEnds(t *testing.T) {
 		}
 	})
 }
+
+// TestAnElectionThatFailsForGoodEndsTheManager: it would never work again, and
+// nobody would know.
+func TestAnElectionThatFailsForGoodEndsTheManager(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memory.New(memory.Options{})
+		defer st.Close()
+		sharder, err := reconcile.NewSharder(st, reconcile.SharderOptions{Namespace: "sea", Name: "shards", Identity: "other", Shards: 8})
+		must(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		left := make(chan error, 1)
+		go func() { left <- sharder.Run(ctx) }()
+		after(time.Minute)
+		m := reconcile.NewManager(st, reconcile.ManagerOptions{Sharding: &reconcile.SharderOptions{Namespace: "sea", Name: "shards", Identity: "a", Shards: 16}})
+		fleets := register(t, m, store.Kind[*convoy]{Name: "Fleet", Version: "v1"})
+		_, err = reconcile.New(m, "fleet", done, reconcile.Options[store.Key]{}, reconcile.For(fleets))
+		must(t, err)
+		ended := make(chan error, 1)
+		go func() { ended <- m.Run(ctx) }()
+		select {
+		case err := <-ended:
+			refused(t, "Run", err, store.ErrInvalid, "8 shards")
+		case <-time.After(time.Hour):
+			t.Errorf("the manager runs on; Ready says %v", m.Ready())
+			stop()
+			<-ended
+		}
+		stop()
+		must(t, <-left)
+	})
+}
+
+// TestAReconcileUsesAnotherManagersStore: it reads and writes there, not in its own.
+func TestAReconcileUsesAnotherManagersStore(t *testing.T) {
+	there := memory.New(memory.Options{})
+	defer there.Close()
+	inDock(t, election(), func(y *dock) {
+		m := reconcile.NewManager(there, reconcile.ManagerOptions{})
+		remote := register(t, m, store.Kind[*convoy]{Name: "Fleet", Group: "sea.example", Version: "v1"})
+		y.add("copy", func(ctx context.Context, key store.Key) reconcile.Result {
+			if _, err := y.fleets.Get(ctx, key); err != nil {
+				return reconcile.Park(err)
+			}
+			if _, err := remote.Get(ctx, key); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("a read of the other store: %v, want not found", err)
+			}
+			_, err := remote.Create(ctx, &convoy{Meta: store.Meta{Namespace: "sea", Name: "copy"}})
+			if err != nil {
+				t.Errorf("a write to the other store: %v", err)
+			}
+			_, err = remote.Get(ctx, sea("copy"))
+			if err != nil {
+				t.Errorf("a read after it: %v", err)
+			}
+			return reconcile.Done()
+		}, reconcile.Options[store.Key]{}, reconcile.For(y.fleets))
+		y.newFleet("one", 0)
+		y.run()
+		after(time.Minute)
+		if len(y.runs("sea/one")) == 0 {
+			t.Error("did not run")
+		}
+	})
+}
+
+// TestAWriteAfterTheEnd is refused: the key may be worked on by another already.
+func TestAWriteAfterTheEnd(t *testing.T) {
+	inDock(t, reconcile.ManagerOptions{}, func(y *dock) {
+		kept := make(chan context.Context, 1)
+		y.add("fleet", func(ctx context.Context, key store.Key) reconcile.Result {
+			kept <- context.WithoutCancel(ctx)
+			return reconcile.Done()
+		}, reconcile.Options[store.Key]{}, reconcile.For(y.fleets, reconcile.GenerationChanged))
+		y.newFleet("one", 0)
+		y.run()
+		ctx := <-kept
+		if _, err := y.fleets.Patch(ctx, sea("one"), func(f *convoy) error { f.Status.Runs = 1; return nil }); err == nil {
+			t.Error("a write with the context of a reconcile that has ended goes through")
+		}
+		_, err := y.m.Store().(store.Transactor).Txn(ctx, func(store.Tx) error { return nil })
+		if err == nil {
+			t.Error("so does a transaction")
+		}
+	})
+}
+
+// TestPagesWhereKindsHaveTheirOwnRevisions: the second comes from where the first did.
+func TestPagesWhereKindsHaveTheirOwnRevisions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memory.New(memory.Options{})
+		defer st.Close()
+		m := reconcile.NewManager(distant{Store: st}, reconcile.ManagerOptions{})
+		fleets := register(t, m, store.Kind[*convoy]{Name: "Fleet", Version: "v1"})
+		var names list[string]
+		_, err := reconcile.New(m, "fleet", func(ctx context.Context, _ store.Key) reconcile.Result {
+			opts := store.ListOptions{Limit: 1}
+			for range 3 {
+				page, err := fleets.Page(ctx, opts)
+				if err != nil {
+					t.Error(err)
+					return reconcile.Park(err)
+				}
+				names.add(page.Items[0].Name)
+				opts.Continue = page.Continue
+			}
+			return reconcile.Done()
+		}, reconcile.Options[store.Key]{}, reconcile.For(fleets))
+		must(t, err)
+		for _, name := range []string{"a", "b", "c"} {
+			_, err := fleets.Create(t.Context(), &convoy{Meta: store.Meta{Namespace: "sea", Name: name}})
+			must(t, err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- m.Run(ctx) }()
+		after(time.Minute)
+		if got := strings.Join(names.all(), ""); got != "abcabcabc" {
+			t.Errorf("pages show %s", got)
+		}
+		stop()
+		must(t, <-ended)
+	})
+}
+
+// TestAConflictSaysWhyItRunsAgain.
+func TestAConflictSaysWhyItRunsAgain(t *testing.T) {
+	inDock(t, reconcile.ManagerOptions{}, func(y *dock) {
+		runs := 0
+		y.add("fleet", func(context.Context, store.Key) reconcile.Result {
+			if runs++; runs == 1 {
+				return reconcile.Retry(store.ErrConflict)
+			}
+			return reconcile.Done()
+		}, reconcile.Options[store.Key]{}, reconcile.For(y.fleets))
+		y.newFleet("one", 0)
+		y.run()
+		after(time.Minute)
+		got := y.runs("sea/one")
+		if len(got) != 2 || len(got[1].Causes) != 1 || got[1].Causes[0].Reason != "conflict" {
+			t.Errorf("runs %v, want a second because of the conflict", got)
+		}
+	})
+}
+
+// TestAStuckReconcileKeepsNoShards: the manager gives up, and so do the shards.
+func TestAStuckReconcileKeepsNoShards(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memory.New(memory.Options{})
+		defer st.Close()
+		m := reconcile.NewManager(st, reconcile.ManagerOptions{
+			GracePeriod: time.Second,
+			Sharding:    &reconcile.SharderOptions{Namespace: "sea", Name: "shards", Identity: "a"},
+		})
+		fleets := register(t, m, store.Kind[*convoy]{Name: "Fleet", Version: "v1"})
+		hold, late := make(chan bool), make(chan error, 1)
+		_, err := reconcile.New(m, "fleet", func(ctx context.Context, key store.Key) reconcile.Result {
+			<-hold
+			_, err := fleets.Patch(context.WithoutCancel(ctx), key, func(f *convoy) error { f.Status.Runs++; return nil })
+			late <- err
+			return reconcile.Done()
+		}, reconcile.Options[store.Key]{Timeout: -1}, reconcile.For(fleets))
+		must(t, err)
+		_, err = fleets.Create(t.Context(), &convoy{Meta: store.Meta{Namespace: "sea", Name: "one"}})
+		must(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- m.Run(ctx) }()
+		after(time.Minute)
+		stop()
+		select {
+		case err := <-ended:
+			refused(t, "Run", err, reconcile.ErrStuck, "sea/one")
+		case <-time.After(time.Hour):
+			t.Error("the manager waits for ever")
+			close(hold)
+			<-ended
+			return
+		}
+		close(hold)
+		if err := <-late; err == nil {
+			t.Error("a reconcile that was given up still writes")
+		}
+		synctest.Wait()
+	})
+}

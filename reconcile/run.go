@@ -7,6 +7,7 @@ import (
 	"errors"
 	"maps"
 	"sync"
+	"sync/atomic"
 
 	"github.com/slipway-dev/slipway/store"
 	"github.com/slipway-dev/slipway/watch"
@@ -41,17 +42,20 @@ type Written struct {
 // activity is one reconcile in progress: what its reads see and what it wrote.
 // It is what a [Manager.Store] finds in the context.
 type activity struct {
+	in      *Manager
 	base    store.Store
 	cache   *watch.Cache
 	running Running
 	fence   store.LeaseID
 	lasting bool // read from a snapshot: the attempt before was overtaken by the history window
 
+	release func() // the right to work on the key
+	ended   atomic.Bool
+
 	mu    sync.Mutex
 	view  sight // what reads see; nil: to be taken
 	needs watch.Versions
 	wrote []Written
-	ended bool
 }
 
 type activityKey struct{}
@@ -69,7 +73,7 @@ type sight interface {
 	revision() uint64
 }
 
-// errEnded is the failure of a read in a context whose reconcile is over.
+// errEnded is the failure of a call in a context whose reconcile is over.
 var errEnded = errors.New("reconcile: this reconcile has ended: do not keep its context")
 
 // look returns what the reads of this reconcile see: one state from the first
@@ -77,7 +81,7 @@ var errEnded = errors.New("reconcile: this reconcile has ended: do not keep its 
 func (a *activity) look(ctx context.Context, s *store.Schema, atLeast uint64) (sight, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.ended {
+	if a.ended.Load() {
 		return nil, errEnded
 	}
 	if a.view != nil && a.view.revision() >= atLeast {
@@ -98,11 +102,17 @@ func (a *activity) look(ctx context.Context, s *store.Schema, atLeast uint64) (s
 	return v, nil
 }
 
+// joint reports whether the store has one revision over all kinds.
+func (a *activity) joint() bool {
+	_, ok := a.base.(store.Snapshotter)
+	return ok
+}
+
 // take takes a view of the present. In a store with one revision over all kinds
 // that is a number, at which everything is then read; elsewhere it is what the
 // informers hold.
 func (a *activity) take(ctx context.Context) (sight, error) {
-	if _, joint := a.base.(store.Snapshotter); joint && !a.lasting {
+	if a.joint() && !a.lasting {
 		rev, err := a.base.Revision(ctx)
 		if err != nil {
 			return nil, err
@@ -125,7 +135,7 @@ func (a *activity) take(ctx context.Context) (sight, error) {
 // nothing is known: it leaves no echo and needs no wait. 0 where stores have no
 // revision over all kinds, or it can't be had.
 func (a *activity) before(ctx context.Context) uint64 {
-	if _, joint := a.base.(store.Snapshotter); !joint {
+	if !a.joint() {
 		return 0
 	}
 	rev, err := a.base.Revision(ctx)
@@ -150,12 +160,23 @@ func (a *activity) write(w Written) {
 	}
 }
 
+// over reports whether the reconcile has ended: whatever goes on in its context
+// may be beside the key's next run, here or on another replica.
+func (a *activity) over() bool { return a.ended.Load() }
+
 // end ends the reconcile and returns what it wrote.
 func (a *activity) end() []Written {
+	a.ended.Store(true)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.ended = true
 	return a.wrote
+}
+
+// abandon ends a reconcile that goes on: it reads and writes nothing more, and
+// nobody waits for it. It doesn't lock, for a read in progress holds the lock.
+func (a *activity) abandon() {
+	a.ended.Store(true)
+	a.release()
 }
 
 // exact reads a store at one revision.

@@ -80,6 +80,8 @@ func (m *Manager) prepare() (*managerRun, error) {
 
 func (r *managerRun) run(ctx context.Context) error {
 	m := r.m
+	ctx, giveUp := context.WithCancel(ctx)
+	defer giveUp()
 	r.ctx = ctx
 	r.always = &term{m: m, ctx: ctx, own: everyKey{}}
 
@@ -102,9 +104,15 @@ func (r *managerRun) run(ctx context.Context) error {
 	defer stopClaim()
 	switch {
 	case r.elector != nil:
-		right.Go(func() { leadErr = r.campaign(claim, stopClaim) })
+		right.Go(func() {
+			defer giveUp() // where it ends by itself, this replica will never work again
+			leadErr = r.campaign(claim, stopClaim)
+		})
 	case r.sharder != nil:
-		right.Go(func() { leadErr = r.share(claim) })
+		right.Go(func() {
+			defer giveUp()
+			leadErr = r.share(claim)
+		})
 	default:
 		r.work(ctx, everyKey{})
 	}

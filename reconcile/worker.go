@@ -19,7 +19,8 @@ import (
 var ErrStopped = errors.New("reconcile: the manager has stopped")
 
 // ErrStuck is the error of [Manager.Run] when it gave up waiting for a reconcile
-// that goes on after the end of its context.
+// that goes on after the end of its context. What that does with [Manager.Store]
+// from then on fails.
 var ErrStuck = errors.New("reconcile: goes on after the end of its context")
 
 // work runs the controller until ctx ends, and returns when its workers have.
@@ -52,7 +53,7 @@ func (c *Controller[K]) work(ctx context.Context, own Ownership) error {
 	if within(ended, c.opts.Patience) {
 		return nil
 	}
-	return fmt.Errorf("controller %s: %s: %w", c.name, c.inProgress(), ErrStuck)
+	return fmt.Errorf("controller %s: %s: %w", c.name, c.abandon(), ErrStuck)
 }
 
 // within reports whether the channel is closed before d is over.
@@ -184,6 +185,8 @@ func (w *workers[K]) process(dog *watchdog, item Item[K]) (replaced bool) {
 	defer right.End()
 
 	a := &activity{
+		release: right.End,
+		in:      c.m,
 		base:    c.m.base,
 		cache:   c.m.cache,
 		fence:   right.Fence,
@@ -203,7 +206,7 @@ func (w *workers[K]) process(dog *watchdog, item Item[K]) (replaced bool) {
 
 	r := Reconciled{Running: a.running, Err: result.err, Waited: item.Waited, Duration: took, Wrote: a.end()}
 	run := c.note(item.Key, r)
-	r.Outcome = c.finish(item.Key, result, lost)
+	r.Outcome = c.finish(item, result, lost)
 	c.leave(item.Key, a, run, r.Outcome)
 	c.tell(r, run.loop)
 	return replaced
@@ -230,7 +233,8 @@ func (c *Controller[K]) call(ctx context.Context, key K) (result Result) {
 }
 
 // finish hands the key back to the queue as the result says.
-func (c *Controller[K]) finish(key K, result Result, lost bool) Outcome {
+func (c *Controller[K]) finish(item Item[K], result Result, lost bool) Outcome {
+	key, priority := item.Key, item.Priority
 	if lost && result.err != nil { // whoever has the key now works on it
 		c.drop(key)
 		return OutcomeLost
@@ -247,7 +251,7 @@ func (c *Controller[K]) finish(key K, result Result, lost bool) Outcome {
 		return OutcomeParked
 	}
 	if errors.Is(result.err, store.ErrConflict) {
-		c.queue.AddRateLimited(key)
+		c.queue.AddRateLimited(key, AddOptions{Priority: priority, Cause: Cause{Reason: "conflict"}})
 		c.queue.Done(key)
 		return OutcomeConflict
 	}

@@ -185,7 +185,9 @@ func (w *World) recover() bool {
 	w.mu.Lock()
 	crashed := w.crashed
 	w.crashed = false
-	clear(w.open)
+	if crashed {
+		clear(w.open) // of reconciles that never end
+	}
 	w.mu.Unlock()
 	if !crashed || w.stop == nil {
 		return false
