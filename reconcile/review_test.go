@@ -354,3 +354,58 @@ func TestAStuckReconcileKeepsNoShards(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// TestAChangeThatAFailedRunPatchedOver runs the key at once: what the run read was
+// the state before it.
+func TestAChangeThatAFailedRunPatchedOver(t *testing.T) {
+	inDock(t, reconcile.ManagerOptions{}, func(y *dock) {
+		var fail func(ctx context.Context) error
+		y.add("fleet", func(ctx context.Context, key store.Key) reconcile.Result {
+			f, err := y.fleets.Get(ctx, key)
+			if err != nil || f.Spec.Boats == 1 {
+				return reconcile.OK(err)
+			}
+			return reconcile.Retry(fail(ctx))
+		}, reconcile.Options[store.Key]{Backoff: reconcile.Backoff{Initial: time.Hour}}, reconcile.For(y.fleets))
+		fail = func(ctx context.Context) error {
+			y.patchFleet("one", func(f *convoy) { f.Spec.Boats = 1 }) // somebody mends it
+			_, err := y.fleets.Patch(ctx, sea("one"), func(f *convoy) error { f.Status.Runs++; return nil })
+			time.Sleep(time.Second) // both changes arrive
+			return errors.Join(errors.New("no boats"), err)
+		}
+		y.newFleet("one", 0)
+		y.run()
+		after(time.Minute)
+		if runs := y.runs("sea/one"); len(runs) != 2 || runs[1].Outcome != reconcile.OutcomeDone {
+			t.Errorf("runs %v, want a second at once that succeeds", runs)
+		}
+	})
+}
+
+// TestAPatchThatChangesNothing is no write of the controller's, whoever made the
+// revision that it returns.
+func TestAPatchThatChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memory.New(memory.Options{})
+		defer st.Close()
+		var runs list[reconcile.Reconciled]
+		m := reconcile.NewManager(distant{Store: st}, reconcile.ManagerOptions{Hooks: reconcile.Hooks{Reconciled: runs.add}})
+		fleets := register(t, m, store.Kind[*convoy]{Name: "Fleet", Version: "v1"})
+		_, err := reconcile.New(m, "fleet", func(ctx context.Context, key store.Key) reconcile.Result {
+			_, err := fleets.Patch(ctx, key, func(*convoy) error { return nil })
+			return reconcile.OK(err)
+		}, reconcile.Options[store.Key]{}, reconcile.For(fleets))
+		must(t, err)
+		_, err = fleets.Create(t.Context(), &convoy{Meta: store.Meta{Namespace: "sea", Name: "one"}})
+		must(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- m.Run(ctx) }()
+		after(time.Minute)
+		if got := runs.all(); len(got) != 1 || len(got[0].Wrote) != 0 {
+			t.Errorf("runs %v, want one that wrote nothing", got)
+		}
+		stop()
+		must(t, <-ended)
+	})
+}

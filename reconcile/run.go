@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -53,9 +54,11 @@ type activity struct {
 	ended   atomic.Bool
 
 	mu    sync.Mutex
-	view  sight // what reads see; nil: to be taken
+	view  sight  // what reads see; nil: to be taken
+	read  uint64 // the revision of the latest view
 	needs watch.Versions
 	wrote []Written
+	blind []Written // of these, those on top of another's change that was not read
 }
 
 type activityKey struct{}
@@ -98,7 +101,7 @@ func (a *activity) look(ctx context.Context, s *store.Schema, atLeast uint64) (s
 	if err != nil {
 		return nil, err
 	}
-	a.view = v
+	a.view, a.read = v, v.revision()
 	return v, nil
 }
 
@@ -145,10 +148,14 @@ func (a *activity) before(ctx context.Context) uint64 {
 	return rev
 }
 
-// write notes a write: what is read from here on has it.
-func (a *activity) write(w Written) {
+// write notes a write: what is read from here on has it. Patched is the revision
+// that a patch was applied to, 0 for other writes.
+func (a *activity) write(w Written, patched uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.overlooked(w, patched) {
+		a.blind = append(a.blind, w)
+	}
 	a.wrote = append(a.wrote, w)
 	a.view = nil
 	if w.Revision > a.needs[w.Kind] {
@@ -160,16 +167,29 @@ func (a *activity) write(w Written) {
 	}
 }
 
+// overlooked reports whether a patch was applied to a revision that is newer than
+// all that this reconcile has read: another has changed the object meanwhile. The
+// echo of the patch is news then, for that change may have become one with it on
+// the way. The caller holds a.mu.
+func (a *activity) overlooked(w Written, patched uint64) bool {
+	if !a.joint() || a.read == 0 || patched <= a.read {
+		return false
+	}
+	return !slices.ContainsFunc(a.wrote, func(mine Written) bool {
+		return mine.Kind == w.Kind && mine.Key == w.Key && mine.Revision == patched && !slices.Contains(a.blind, mine)
+	})
+}
+
 // over reports whether the reconcile has ended: whatever goes on in its context
 // may be beside the key's next run, here or on another replica.
 func (a *activity) over() bool { return a.ended.Load() }
 
-// end ends the reconcile and returns what it wrote.
-func (a *activity) end() []Written {
+// end ends the reconcile and returns what it wrote, and what of that is blind.
+func (a *activity) end() (wrote, blind []Written) {
 	a.ended.Store(true)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.wrote
+	return a.wrote, a.blind
 }
 
 // abandon ends a reconcile that goes on: it reads and writes nothing more, and

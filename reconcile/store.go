@@ -82,11 +82,20 @@ func (m *managed) Write(ctx context.Context, s *store.Schema, w store.Write) (st
 		return nil, &store.Error{Op: w.Op.String(), Kind: s.KindName.String(), Key: key, Err: errEnded}
 	}
 	before := a.before(ctx)
-	o, err := m.Store.Write(ctx, s, w)
-	if err == nil {
-		if done := written(w.Op, s, o, key); done.Revision == 0 || done.Revision > before {
-			a.write(done)
+	var patched uint64 // what a patch was applied to
+	if change := w.Patch; change != nil {
+		w.Patch = func(o store.Object) error {
+			patched, _ = store.RevisionOf(o)
+			return change(o)
 		}
+	}
+	o, err := m.Store.Write(ctx, s, w)
+	if err != nil {
+		return o, err
+	}
+	done := written(w.Op, s, o, key)
+	if done.Revision == 0 || done.Revision > before && done.Revision != patched {
+		a.write(done, patched)
 	}
 	return o, err
 }
@@ -168,7 +177,7 @@ func txn(ctx context.Context, a *activity, st store.Transactor, f func(store.Tx)
 	if err == nil && rev > before {
 		for _, w := range noted.wrote {
 			w.Revision = rev
-			a.write(w)
+			a.write(w, 0)
 		}
 	}
 	return rev, err

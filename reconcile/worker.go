@@ -204,8 +204,9 @@ func (w *workers[K]) process(dog *watchdog, item Item[K]) (replaced bool) {
 	replaced = dog.leave()
 	cancel()
 
-	r := Reconciled{Running: a.running, Err: result.err, Waited: item.Waited, Duration: took, Wrote: a.end()}
-	run := c.note(item.Key, r)
+	wrote, blind := a.end()
+	r := Reconciled{Running: a.running, Err: result.err, Waited: item.Waited, Duration: took, Wrote: wrote}
+	run := c.note(item.Key, r, blind)
 	r.Outcome = c.finish(item, result, lost)
 	c.leave(item.Key, a, run, r.Outcome)
 	c.tell(r, run.loop)
