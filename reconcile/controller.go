@@ -29,7 +29,8 @@ type Options[K comparable] struct {
 	// Backoff is the wait after failures.
 	Backoff Backoff
 	// MaxAttempts parks a key that has failed so often in a row, until something
-	// that it depends on changes or [Controller.Add] is called for it. 0 means never.
+	// that it depends on changes or [Controller.Add] is called for it. A conflict
+	// counts, but parks no key. 0 means never.
 	MaxAttempts int
 	// Tenant tells on whose behalf a key is worked on: tenants with keys that are
 	// ready take turns. nil means that all keys are of one.
@@ -39,10 +40,12 @@ type Options[K comparable] struct {
 	Resync time.Duration
 	// Start runs before the first reconcile, when the controller's sources have been
 	// read and this replica may work (again each time that it becomes the leader).
-	// Where it fails it is tried again with back-off.
+	// Where it fails it is tried again with back-off. It has no deadline, and must
+	// return when its context ends: the manager waits for it.
 	Start func(context.Context) error
 	// After names controllers of the same manager that must have worked on
-	// everything that they found before this one begins.
+	// everything that they found before this one begins, for the first time. With
+	// Sharding that is what was theirs by then.
 	After []Waiter
 	// EveryReplica runs the controller on every replica, whoever leads.
 	EveryReplica bool
@@ -206,6 +209,28 @@ func (c *Controller[K]) detach() {
 // gained adds the keys that have come to this replica.
 func (c *Controller[K]) gained(mine func(string) bool) {
 	c.again("gained", func(key K) bool { return mine(keyString(key)) })
+}
+
+// forget drops the keys that have waited for longer than that. It is called while
+// nothing works on the queue, and nothing can begin to.
+func (c *Controller[K]) forget(age time.Duration) {
+	var young []Item[K]
+	for range c.queue.Len() {
+		item, err := c.queue.Get(context.Background()) // there is one, so this does not wait
+		if err != nil {
+			break
+		}
+		c.queue.Done(item.Key)
+		if item.Waited < age {
+			young = append(young, item)
+		}
+	}
+	for _, item := range young {
+		for _, cause := range item.Causes {
+			c.queue.Add(item.Key, AddOptions{Priority: item.Priority, Cause: cause})
+		}
+		c.queue.Add(item.Key, AddOptions{Priority: item.Priority})
+	}
 }
 
 // resync adds every key that the triggers know.

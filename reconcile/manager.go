@@ -66,6 +66,7 @@ type controller interface {
 	ready(standby bool) error
 	stats() Stats
 	resync()
+	forget(time.Duration)
 	detach()
 	setBlocked(error)
 }

@@ -409,3 +409,62 @@ func TestAPatchThatChangesNothing(t *testing.T) {
 		must(t, <-ended)
 	})
 }
+
+// TestAStandbyForgetsWhatIsGone, but not what may have gone as the leader died.
+func TestAStandbyForgetsWhatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memory.New(memory.Options{})
+		defer st.Close()
+		leader, err := reconcile.NewElector(st, reconcile.ElectorOptions{Namespace: "sea", Name: "lead", Identity: "other"})
+		must(t, err)
+		leads, resign := context.WithCancel(t.Context())
+		left := make(chan error, 1)
+		go func() {
+			left <- leader.Run(leads, func(ctx context.Context, _ reconcile.Term) error { <-ctx.Done(); return nil })
+		}()
+		synctest.Wait()
+		var runs list[reconcile.Reconciled]
+		opts := election()
+		opts.Hooks.Reconciled = runs.add
+		m := reconcile.NewManager(st, opts)
+		fleets := register(t, m, store.Kind[*convoy]{Name: "Fleet", Version: "v1"})
+		c, err := reconcile.New(m, "fleet", done, reconcile.Options[store.Key]{}, reconcile.For(fleets))
+		must(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- m.Run(ctx) }()
+		make := func(name string) {
+			_, err := fleets.Create(ctx, &convoy{Meta: store.Meta{Namespace: "sea", Name: name}})
+			must(t, err)
+		}
+		sink := func(name string) {
+			_, err := fleets.Delete(ctx, sea(name))
+			must(t, err)
+		}
+		make("stays")
+		make("late")
+		for _, name := range []string{"a", "b", "c"} {
+			make(name)
+			sink(name)
+		}
+		after(21 * time.Minute)
+		if n := m.Stats()[0].Ready; n != 0 {
+			t.Errorf("the standby remembers %d keys", n)
+		}
+		sink("late")
+		after(9*time.Minute + 30*time.Second) // beyond a round of forgetting
+		resign()
+		must(t, <-left)
+		after(time.Minute)
+		<-c.Settled()
+		got := map[string]string{}
+		for _, r := range runs.all() {
+			got[r.Key] = r.Causes[0].Reason
+		}
+		if len(got) != 2 || got["sea/stays"] != "gained" || got["sea/late"] != "deleted" {
+			t.Errorf("the new leader ran %v, want what stays and what was deleted late", got)
+		}
+		stop()
+		must(t, <-ended)
+	})
+}

@@ -27,11 +27,14 @@ var ErrStuck = errors.New("reconcile: goes on after the end of its context")
 // When ctx ends, reconciles in progress have the manager's grace period to
 // finish before their own contexts end.
 func (c *Controller[K]) work(ctx context.Context, own Ownership) error {
-	if err := c.begin(ctx); err != nil {
+	if err := c.sources(ctx); err != nil {
 		return nil // ctx has ended
 	}
-	stopGain := own.OnGain(c.gained)
+	stopGain := own.OnGain(c.gained) // before begin takes stock: a standby has forgotten most
 	defer stopGain()
+	if err := c.begin(ctx); err != nil {
+		return nil
+	}
 
 	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(ErrStopped)
@@ -68,12 +71,9 @@ func within(ended <-chan struct{}, d time.Duration) bool {
 	}
 }
 
-// begin waits for what the controller depends on, then runs Options.Start until
-// it succeeds.
+// begin waits for the controllers that this one depends on, then runs
+// Options.Start until it succeeds.
 func (c *Controller[K]) begin(ctx context.Context) error {
-	if err := c.sources(ctx); err != nil {
-		return err
-	}
 	for _, other := range c.opts.After {
 		c.setBlocked(fmt.Errorf("waiting for controller %s to settle", other.Name()))
 		select {
