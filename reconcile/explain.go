@@ -13,7 +13,8 @@ import (
 type Explanation[K comparable] struct {
 	Controller string
 	Key        K
-	// Blocked is why the controller runs nothing at present; nil if it does.
+	// Blocked is why the controller runs nothing at present, or which of its sources
+	// fails, so that it is not told of changes; nil if all is well.
 	Blocked error
 	// Queued is whether the queue knows the key: as ready, waiting, running or
 	// parked, with the causes since the last run. Otherwise the key is at rest.
@@ -52,7 +53,7 @@ func (e Explanation[K]) String() string {
 		b.WriteString("at rest: nothing that it depends on has changed since the last run\n")
 	}
 	if e.Blocked != nil {
-		fmt.Fprintf(&b, "  the controller does not work: %v\n", e.Blocked)
+		fmt.Fprintf(&b, "  the controller is held up: %v\n", e.Blocked)
 	}
 	if !e.Ran {
 		b.WriteString("  last run: none that is remembered\n")
