@@ -468,3 +468,63 @@ func TestAStandbyForgetsWhatIsGone(t *testing.T) {
 		must(t, <-ended)
 	})
 }
+
+// TestWritesOfAKindWithoutAnInformer hold up no read where kinds have revisions of
+// their own.
+func TestWritesOfAKindWithoutAnInformer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memory.New(memory.Options{})
+		defer st.Close()
+		m := reconcile.NewManager(distant{Store: st}, reconcile.ManagerOptions{})
+		fleets := register(t, m, store.Kind[*convoy]{Name: "Fleet", Version: "v1"})
+		boats := register(t, m, store.Kind[*barge]{Name: "Boat", Version: "v1"})
+		ran := 0
+		_, err := reconcile.New(m, "fleet", func(ctx context.Context, key store.Key) reconcile.Result {
+			if _, err := boats.Create(ctx, &barge{Meta: store.Meta{Namespace: "sea", GenerateName: "b-"}}); err != nil {
+				t.Error(err)
+			}
+			_, err := fleets.Get(ctx, key)
+			if err != nil {
+				t.Error(err)
+			}
+			page, err := boats.Page(ctx)
+			if ran++; err != nil || len(page.Items) != ran {
+				t.Errorf("sees %d boats, %v; want %d", len(page.Items), err, ran)
+			}
+			return reconcile.Done()
+		}, reconcile.Options[store.Key]{}, reconcile.For(fleets))
+		must(t, err)
+		_, err = fleets.Create(t.Context(), &convoy{Meta: store.Meta{Namespace: "sea", Name: "one"}})
+		must(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- m.Run(ctx) }()
+		after(time.Minute)
+		m.Resync()
+		after(time.Minute)
+		if ran != 2 {
+			t.Errorf("ran %d times, want 2", ran)
+		}
+		stop()
+		must(t, <-ended)
+	})
+}
+
+// TestAKindThatIsUnregistered while the manager runs holds up nobody else, and is
+// told of.
+func TestAKindThatIsUnregistered(t *testing.T) {
+	inDock(t, reconcile.ManagerOptions{}, func(y *dock) {
+		y.add("boat", done, reconcile.Options[store.Key]{}, reconcile.For(y.boats))
+		y.add("fleet", done, reconcile.Options[store.Key]{}, reconcile.For(y.fleets))
+		y.run()
+		must(t, y.store.Unregister(y.boats.Schema()))
+		y.newFleet("one", 0)
+		after(time.Minute)
+		if n := len(y.runs("sea/one")); n != 1 {
+			t.Errorf("ran %d times, want once", n)
+		}
+		if err := y.m.Ready(); !errors.Is(err, store.ErrUnknownKind) || strings.Contains(err.Error(), "controller fleet") {
+			t.Errorf("Ready says %v, want that the kind of the controller boat is not registered", err)
+		}
+	})
+}

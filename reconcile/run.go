@@ -128,10 +128,25 @@ func (a *activity) take(ctx context.Context) (sight, error) {
 		return exact{a.base, rev}, nil
 	}
 	s, err := a.cache.View(ctx, a.needs)
+	if errors.Is(err, watch.ErrNoInformer) { // of a kind that was written: that is read from the store
+		a.needs = a.cachedNeeds(ctx)
+		s, err = a.cache.View(ctx, a.needs)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return cached{a.base, s}, nil
+}
+
+// cachedNeeds returns the needs of kinds that have an informer.
+func (a *activity) cachedNeeds(ctx context.Context) watch.Versions {
+	out := watch.Versions{}
+	for kind, revision := range a.needs {
+		if _, err := a.cache.View(ctx, watch.Versions{kind: revision}); !errors.Is(err, watch.ErrNoInformer) {
+			out[kind] = revision // another error comes again
+		}
+	}
+	return out
 }
 
 // before returns the revision before a write, by which a write that changes
