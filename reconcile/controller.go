@@ -175,7 +175,9 @@ func (c *Controller[K]) Add(key K) {
 }
 
 // AddTrigger adds a trigger, also while the controller runs, and returns the
-// function that removes it again and waits for what it is doing.
+// function that removes it again and waits for what it is doing: its mapping
+// function must not call that. Removing twice does no harm. Once the manager has
+// stopped, a trigger adds nothing.
 func (c *Controller[K]) AddTrigger(t Trigger[K]) (remove func(), err error) {
 	if t.attach == nil {
 		return nil, errors.New("the trigger is the zero value: make one with For, Owns, Watches or From")
