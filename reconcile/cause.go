@@ -8,7 +8,7 @@ import "github.com/slipway-dev/slipway/store"
 // the reasons that have no object.
 type Cause struct {
 	// Reason is what happened, in a word or two: "added", "modified", "deleted",
-	// "initial", "resync", "retry", "again", "asked".
+	// "initial", "resync", "gained", "retry", "conflict", "again", "asked".
 	Reason string
 	// Kind and Key name the object that changed; zero where there is none.
 	Kind store.KindName

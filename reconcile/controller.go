@@ -29,7 +29,8 @@ type Options[K comparable] struct {
 	// Backoff is the wait after failures.
 	Backoff Backoff
 	// MaxAttempts parks a key that has failed so often in a row, until something
-	// that it depends on changes or [Controller.Add] is called for it. 0 means never.
+	// that it depends on changes or [Controller.Add] is called for it. A conflict
+	// counts, but parks no key. 0 means never.
 	MaxAttempts int
 	// Tenant tells on whose behalf a key is worked on: tenants with keys that are
 	// ready take turns. nil means that all keys are of one.
@@ -39,10 +40,12 @@ type Options[K comparable] struct {
 	Resync time.Duration
 	// Start runs before the first reconcile, when the controller's sources have been
 	// read and this replica may work (again each time that it becomes the leader).
-	// Where it fails it is tried again with back-off.
+	// Where it fails it is tried again with back-off. It has no deadline, and must
+	// return when its context ends: the manager waits for it.
 	Start func(context.Context) error
 	// After names controllers of the same manager that must have worked on
-	// everything that they found before this one begins.
+	// everything that they found before this one begins, for the first time. With
+	// Sharding that is what was theirs by then.
 	After []Waiter
 	// EveryReplica runs the controller on every replica, whoever leads.
 	EveryReplica bool
@@ -172,7 +175,9 @@ func (c *Controller[K]) Add(key K) {
 }
 
 // AddTrigger adds a trigger, also while the controller runs, and returns the
-// function that removes it again and waits for what it is doing.
+// function that removes it again and waits for what it is doing: its mapping
+// function must not call that. Removing twice does no harm. Once the manager has
+// stopped, a trigger adds nothing.
 func (c *Controller[K]) AddTrigger(t Trigger[K]) (remove func(), err error) {
 	if t.attach == nil {
 		return nil, errors.New("the trigger is the zero value: make one with For, Owns, Watches or From")
@@ -208,6 +213,28 @@ func (c *Controller[K]) gained(mine func(string) bool) {
 	c.again("gained", func(key K) bool { return mine(keyString(key)) })
 }
 
+// forget drops the keys that have waited for longer than that. It is called while
+// nothing works on the queue, and nothing can begin to.
+func (c *Controller[K]) forget(age time.Duration) {
+	var young []Item[K]
+	for range c.queue.Len() {
+		item, err := c.queue.Get(context.Background()) // there is one, so this does not wait
+		if err != nil {
+			break
+		}
+		c.queue.Done(item.Key)
+		if item.Waited < age {
+			young = append(young, item)
+		}
+	}
+	for _, item := range young {
+		for _, cause := range item.Causes {
+			c.queue.Add(item.Key, AddOptions{Priority: item.Priority, Cause: cause})
+		}
+		c.queue.Add(item.Key, AddOptions{Priority: item.Priority})
+	}
+}
+
 // resync adds every key that the triggers know.
 func (c *Controller[K]) resync() { c.again("resync", func(K) bool { return true }) }
 
@@ -234,12 +261,12 @@ func (c *Controller[K]) setBlocked(why error) {
 }
 
 // ready reports why the controller does not work; nil while it does and its
-// sources are well.
-func (c *Controller[K]) ready() error {
+// sources are well. A standby may wait to lead, for nothing else.
+func (c *Controller[K]) ready(standby bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var problems []error
-	if c.blocked != nil {
+	if c.blocked != nil && !(standby && errors.Is(c.blocked, errNotLeading)) {
 		problems = append(problems, c.blocked)
 	}
 	for _, t := range c.triggers {
@@ -255,7 +282,7 @@ func (c *Controller[K]) ready() error {
 
 func (c *Controller[K]) stats() Stats {
 	n := c.queue.Counts()
-	return Stats{Controller: c.name, Ready: n.Ready, Waiting: n.Waiting, Running: n.Running, Parked: n.Parked, Blocked: c.ready()}
+	return Stats{Controller: c.name, Ready: n.Ready, Waiting: n.Waiting, Running: n.Running, Parked: n.Parked, Blocked: c.ready(false)}
 }
 
 // sources waits until each trigger has added what was there.
@@ -281,10 +308,22 @@ func (c *Controller[K]) sources(ctx context.Context) error {
 		}
 		select {
 		case <-t.synced:
+		case <-t.done:
+			if c.has(t) { // its informer has ended, and the trigger is still wanted
+				<-ctx.Done()
+				return context.Cause(ctx)
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// has reports whether the trigger has not been removed.
+func (c *Controller[K]) has(t *attached[K]) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.triggers, t)
 }
 
 // report logs an error that no caller can be told.

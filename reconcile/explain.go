@@ -13,7 +13,8 @@ import (
 type Explanation[K comparable] struct {
 	Controller string
 	Key        K
-	// Blocked is why the controller runs nothing at present; nil if it does.
+	// Blocked is why the controller runs nothing at present, or which of its sources
+	// fails, so that it is not told of changes; nil if all is well.
 	Blocked error
 	// Queued is whether the queue knows the key: as ready, waiting, running or
 	// parked, with the causes since the last run. Otherwise the key is at rest.
@@ -32,7 +33,7 @@ type Explanation[K comparable] struct {
 // Explain says what the controller knows of a key: why it ran last and how that
 // ended, whether and why it will run again, and what it waits for.
 func (c *Controller[K]) Explain(key K) Explanation[K] {
-	e := Explanation[K]{Controller: c.name, Key: key, Blocked: c.ready()}
+	e := Explanation[K]{Controller: c.name, Key: key, Blocked: c.ready(false)}
 	e.Queue, e.Queued = c.queue.Explain(key)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -52,7 +53,7 @@ func (e Explanation[K]) String() string {
 		b.WriteString("at rest: nothing that it depends on has changed since the last run\n")
 	}
 	if e.Blocked != nil {
-		fmt.Fprintf(&b, "  the controller does not work: %v\n", e.Blocked)
+		fmt.Fprintf(&b, "  the controller is held up: %v\n", e.Blocked)
 	}
 	if !e.Ran {
 		b.WriteString("  last run: none that is remembered\n")

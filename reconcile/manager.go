@@ -63,9 +63,10 @@ type controller interface {
 	Waiter
 	work(context.Context, Ownership) error
 	everyReplica() bool
-	ready() error
+	ready(standby bool) error
 	stats() Stats
 	resync()
+	forget(time.Duration)
 	detach()
 	setBlocked(error)
 }
@@ -83,7 +84,8 @@ func NewManager(st store.Store, opts ManagerOptions) *Manager {
 	if opts.GracePeriod == 0 {
 		opts.GracePeriod = 30 * time.Second
 	}
-	m := &Manager{opts: opts, log: opts.Logger, base: st, store: manage(st), cache: watch.NewCache(st, watch.CacheOptions{Logger: opts.Logger})}
+	m := &Manager{opts: opts, log: opts.Logger, base: st, cache: watch.NewCache(st, watch.CacheOptions{Logger: opts.Logger})}
+	m.store = manage(st, m)
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
@@ -112,7 +114,7 @@ func (m *Manager) Ready() error {
 	}
 	var problems []error
 	for _, c := range controllers {
-		if err := c.ready(); err != nil && !errors.Is(err, errNotLeading) {
+		if err := c.ready(true); err != nil {
 			problems = append(problems, err)
 		}
 	}
@@ -151,7 +153,9 @@ func (m *Manager) add(c controller) error {
 // work, waits for the reconciles in progress (see ManagerOptions.GracePeriod),
 // gives up the lead, and returns when everything that it started has ended. It
 // returns nil then, or an error if it could not begin, or had to give up waiting
-// for a reconcile ([ErrStuck]). A manager runs once.
+// for a reconcile ([ErrStuck]). It stops by itself, with an error, where the
+// election or the sharding fails for good: see [Elector.Run] and [Sharder.Run]. A
+// manager runs once.
 func (m *Manager) Run(ctx context.Context) error {
 	r, err := m.prepare()
 	if err != nil {

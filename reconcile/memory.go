@@ -22,7 +22,7 @@ func (c *Controller[K]) enter(key K, a *activity) {
 // note notes what the work on a key has written, before the key can run again. It
 // counts how many times in a row now the key has run, and written, with no other
 // cause than the controller's own writes.
-func (c *Controller[K]) note(key K, r Reconciled) *lastRun {
+func (c *Controller[K]) note(key K, r Reconciled, blind []Written) *lastRun {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	run := &lastRun{Reconciled: r, ended: time.Now()}
@@ -31,7 +31,9 @@ func (c *Controller[K]) note(key K, r Reconciled) *lastRun {
 		run.loop = last.loop + 1
 	}
 	for _, w := range r.Wrote {
-		c.own.add(key, w)
+		if !slices.Contains(blind, w) {
+			c.own.add(key, w)
+		}
 		c.written[w.Kind] = max(c.written[w.Kind], w.Revision)
 	}
 	c.last.put(key, run)
@@ -56,6 +58,12 @@ func (c *Controller[K]) settle(key K) {
 		return
 	}
 	delete(c.found, key)
+	c.settleIfEmpty()
+}
+
+// settleIfEmpty closes settled once nothing is left of what was found. The caller
+// holds c.mu.
+func (c *Controller[K]) settleIfEmpty() {
 	if len(c.found) > 0 {
 		return
 	}
@@ -66,12 +74,13 @@ func (c *Controller[K]) settle(key K) {
 	}
 }
 
-// inProgress names the keys that are worked on.
-func (c *Controller[K]) inProgress() string {
+// abandon gives up the work that is in progress, and names it.
+func (c *Controller[K]) abandon() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var names []string
 	for _, a := range c.running {
+		a.abandon()
 		names = append(names, a.running.Key)
 	}
 	slices.Sort(names)

@@ -42,8 +42,8 @@ func Done() Result { return Result{verdict: isDone} }
 func Again(d time.Duration) Result { return Result{verdict: isAgain, after: d} }
 
 // Retry ends a reconcile that failed and should be tried again. A conflict
-// ([store.ErrConflict]) is no failure: it is retried all the same, but not
-// counted and logged as one.
+// ([store.ErrConflict]) is no failure: it is retried after the same back-off, but
+// not logged as one, and it parks no key.
 func Retry(err error) Result {
 	if err == nil {
 		err = errors.New("reconcile: Retry of a nil error: return Done(), or OK(err) for an error that may be nil")

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/slipway-dev/slipway/store"
 	"github.com/slipway-dev/slipway/watch"
@@ -41,17 +43,22 @@ type Written struct {
 // activity is one reconcile in progress: what its reads see and what it wrote.
 // It is what a [Manager.Store] finds in the context.
 type activity struct {
+	in      *Manager
 	base    store.Store
 	cache   *watch.Cache
 	running Running
 	fence   store.LeaseID
 	lasting bool // read from a snapshot: the attempt before was overtaken by the history window
 
+	release func() // the right to work on the key
+	ended   atomic.Bool
+
 	mu    sync.Mutex
-	view  sight // what reads see; nil: to be taken
+	view  sight  // what reads see; nil: to be taken
+	read  uint64 // the revision of the latest view
 	needs watch.Versions
 	wrote []Written
-	ended bool
+	blind []Written // of these, those on top of another's change that was not read
 }
 
 type activityKey struct{}
@@ -69,7 +76,7 @@ type sight interface {
 	revision() uint64
 }
 
-// errEnded is the failure of a read in a context whose reconcile is over.
+// errEnded is the failure of a call in a context whose reconcile is over.
 var errEnded = errors.New("reconcile: this reconcile has ended: do not keep its context")
 
 // look returns what the reads of this reconcile see: one state from the first
@@ -77,7 +84,7 @@ var errEnded = errors.New("reconcile: this reconcile has ended: do not keep its 
 func (a *activity) look(ctx context.Context, s *store.Schema, atLeast uint64) (sight, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.ended {
+	if a.ended.Load() {
 		return nil, errEnded
 	}
 	if a.view != nil && a.view.revision() >= atLeast {
@@ -94,15 +101,21 @@ func (a *activity) look(ctx context.Context, s *store.Schema, atLeast uint64) (s
 	if err != nil {
 		return nil, err
 	}
-	a.view = v
+	a.view, a.read = v, v.revision()
 	return v, nil
+}
+
+// joint reports whether the store has one revision over all kinds.
+func (a *activity) joint() bool {
+	_, ok := a.base.(store.Snapshotter)
+	return ok
 }
 
 // take takes a view of the present. In a store with one revision over all kinds
 // that is a number, at which everything is then read; elsewhere it is what the
 // informers hold.
 func (a *activity) take(ctx context.Context) (sight, error) {
-	if _, joint := a.base.(store.Snapshotter); joint && !a.lasting {
+	if a.joint() && !a.lasting {
 		rev, err := a.base.Revision(ctx)
 		if err != nil {
 			return nil, err
@@ -115,17 +128,32 @@ func (a *activity) take(ctx context.Context) (sight, error) {
 		return exact{a.base, rev}, nil
 	}
 	s, err := a.cache.View(ctx, a.needs)
+	if errors.Is(err, watch.ErrNoInformer) { // of a kind that was written: that is read from the store
+		a.needs = a.cachedNeeds(ctx)
+		s, err = a.cache.View(ctx, a.needs)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return cached{a.base, s}, nil
 }
 
+// cachedNeeds returns the needs of kinds that have an informer.
+func (a *activity) cachedNeeds(ctx context.Context) watch.Versions {
+	out := watch.Versions{}
+	for kind, revision := range a.needs {
+		if _, err := a.cache.View(ctx, watch.Versions{kind: revision}); !errors.Is(err, watch.ErrNoInformer) {
+			out[kind] = revision // another error comes again
+		}
+	}
+	return out
+}
+
 // before returns the revision before a write, by which a write that changes
 // nothing is known: it leaves no echo and needs no wait. 0 where stores have no
 // revision over all kinds, or it can't be had.
 func (a *activity) before(ctx context.Context) uint64 {
-	if _, joint := a.base.(store.Snapshotter); !joint {
+	if !a.joint() {
 		return 0
 	}
 	rev, err := a.base.Revision(ctx)
@@ -135,10 +163,14 @@ func (a *activity) before(ctx context.Context) uint64 {
 	return rev
 }
 
-// write notes a write: what is read from here on has it.
-func (a *activity) write(w Written) {
+// write notes a write: what is read from here on has it. Patched is the revision
+// that a patch was applied to, 0 for other writes.
+func (a *activity) write(w Written, patched uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.overlooked(w, patched) {
+		a.blind = append(a.blind, w)
+	}
 	a.wrote = append(a.wrote, w)
 	a.view = nil
 	if w.Revision > a.needs[w.Kind] {
@@ -150,12 +182,36 @@ func (a *activity) write(w Written) {
 	}
 }
 
-// end ends the reconcile and returns what it wrote.
-func (a *activity) end() []Written {
+// overlooked reports whether a patch was applied to a revision that is newer than
+// all that this reconcile has read: another has changed the object meanwhile. The
+// echo of the patch is news then, for that change may have become one with it on
+// the way. The caller holds a.mu.
+func (a *activity) overlooked(w Written, patched uint64) bool {
+	if !a.joint() || a.read == 0 || patched <= a.read {
+		return false
+	}
+	return !slices.ContainsFunc(a.wrote, func(mine Written) bool {
+		return mine.Kind == w.Kind && mine.Key == w.Key && mine.Revision == patched && !slices.Contains(a.blind, mine)
+	})
+}
+
+// over reports whether the reconcile has ended: whatever goes on in its context
+// may be beside the key's next run, here or on another replica.
+func (a *activity) over() bool { return a.ended.Load() }
+
+// end ends the reconcile and returns what it wrote, and what of that is blind.
+func (a *activity) end() (wrote, blind []Written) {
+	a.ended.Store(true)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.ended = true
-	return a.wrote
+	return a.wrote, a.blind
+}
+
+// abandon ends a reconcile that goes on: it reads and writes nothing more, and
+// nobody waits for it. It doesn't lock, for a read in progress holds the lock.
+func (a *activity) abandon() {
+	a.ended.Store(true)
+	a.release()
 }
 
 // exact reads a store at one revision.

@@ -8,7 +8,8 @@ import "slices"
 type Stats struct {
 	Controller                      string
 	Ready, Waiting, Running, Parked int
-	// Blocked is why the controller works on none of them; nil if it does.
+	// Blocked is why the controller works on none of them, or which of its sources
+	// fails; nil if all is well.
 	Blocked error
 }
 

@@ -5,6 +5,7 @@ package reconcile
 import (
 	"context"
 	"iter"
+	"reflect"
 
 	"github.com/slipway-dev/slipway/store"
 )
@@ -13,22 +14,39 @@ import (
 // reads come from that reconcile's view, and its writes are fenced and noted;
 // with any other context it is the store below. It and its kin are used behind
 // pointers, which compare, whatever the store below is.
-type managed struct{ store.Store }
+type managed struct {
+	store.Store
+	by *Manager
+}
 
 // manage wraps a store, with those optional interfaces that it has: all, those
 // of a transactor, or none.
-func manage(st store.Store) store.Store {
+func manage(st store.Store, by *Manager) store.Store {
 	switch st := st.(type) {
 	case store.Engine:
-		return &managedEngine{st, managed{st}}
+		return &managedEngine{st, managed{st, by}}
 	case store.Transactor:
-		return &managedTransactor{managed{st}, st}
+		return &managedTransactor{managed{st, by}, st}
 	}
-	return &managed{st}
+	return &managed{st, by}
+}
+
+// activity returns the reconcile that the context belongs to. A reconcile of a
+// manager of another store is nothing to this one: neither its view nor its fence
+// is of any use here.
+func (m *managed) activity(ctx context.Context) *activity {
+	a := activityOf(ctx)
+	if a == nil || a.in == m.by {
+		return a
+	}
+	if reflect.ValueOf(m.Store).Comparable() && a.base == m.Store {
+		return a
+	}
+	return nil
 }
 
 func (m *managed) Get(ctx context.Context, s *store.Schema, key store.Key, opts store.ReadOptions) (store.Object, error) {
-	a := activityOf(ctx)
+	a := m.activity(ctx)
 	if a == nil || opts.Exact != 0 {
 		return m.Store.Get(ctx, s, key, opts)
 	}
@@ -40,8 +58,8 @@ func (m *managed) Get(ctx context.Context, s *store.Schema, key store.Key, opts 
 }
 
 func (m *managed) List(ctx context.Context, s *store.Schema, opts store.ListOptions, yield func(store.Object) bool) (store.ListMeta, error) {
-	a := activityOf(ctx)
-	if a == nil || opts.Exact != 0 || opts.Continue != "" { // a page goes on at the revision of its list
+	a := m.activity(ctx)
+	if a == nil || opts.Exact != 0 || opts.Continue != "" && a.joint() { // a page goes on at the revision of its list
 		return m.Store.List(ctx, s, opts, yield)
 	}
 	v, err := a.look(ctx, s, opts.AtLeast)
@@ -52,19 +70,32 @@ func (m *managed) List(ctx context.Context, s *store.Schema, opts store.ListOpti
 }
 
 func (m *managed) Write(ctx context.Context, s *store.Schema, w store.Write) (store.Object, error) {
-	a := activityOf(ctx)
+	a := m.activity(ctx)
 	if a == nil {
 		return m.Store.Write(ctx, s, w)
 	}
 	if w.Options.Fence == 0 {
 		w.Options.Fence = a.fence
 	}
-	key, before := writeTarget(w), a.before(ctx)
-	o, err := m.Store.Write(ctx, s, w)
-	if err == nil {
-		if done := written(w.Op, s, o, key); done.Revision == 0 || done.Revision > before {
-			a.write(done)
+	key := writeTarget(w)
+	if a.over() {
+		return nil, &store.Error{Op: w.Op.String(), Kind: s.KindName.String(), Key: key, Err: errEnded}
+	}
+	before := a.before(ctx)
+	var patched uint64 // what a patch was applied to
+	if change := w.Patch; change != nil {
+		w.Patch = func(o store.Object) error {
+			patched, _ = store.RevisionOf(o)
+			return change(o)
 		}
+	}
+	o, err := m.Store.Write(ctx, s, w)
+	if err != nil {
+		return o, err
+	}
+	done := written(w.Op, s, o, key)
+	if done.Revision == 0 || done.Revision > before && done.Revision != patched {
+		a.write(done, patched)
 	}
 	return o, err
 }
@@ -95,7 +126,7 @@ type managedTransactor struct {
 }
 
 func (m *managedTransactor) Txn(ctx context.Context, f func(store.Tx) error) (uint64, error) {
-	return txn(ctx, m.transactor, f)
+	return txn(ctx, m.activity(ctx), m.transactor, f)
 }
 
 // managedEngine is a managed store that can do everything.
@@ -121,16 +152,18 @@ func (m *managedEngine) Write(ctx context.Context, s *store.Schema, w store.Writ
 }
 
 func (m *managedEngine) Txn(ctx context.Context, f func(store.Tx) error) (uint64, error) {
-	return txn(ctx, m.Engine, f)
+	return txn(ctx, m.managed.activity(ctx), m.Engine, f)
 }
 
 // txn runs a transaction of a reconcile: fenced, and its writes noted when it
 // has committed. It reads the state that the transaction reads, not the
 // reconcile's view: that is what the commit validates.
-func txn(ctx context.Context, st store.Transactor, f func(store.Tx) error) (uint64, error) {
-	a := activityOf(ctx)
+func txn(ctx context.Context, a *activity, st store.Transactor, f func(store.Tx) error) (uint64, error) {
 	if a == nil {
 		return st.Txn(ctx, f)
+	}
+	if a.over() {
+		return 0, &store.Error{Op: "transaction", Err: errEnded}
 	}
 	var noted *notingTx
 	before := a.before(ctx)
@@ -144,7 +177,7 @@ func txn(ctx context.Context, st store.Transactor, f func(store.Tx) error) (uint
 	if err == nil && rev > before {
 		for _, w := range noted.wrote {
 			w.Revision = rev
-			a.write(w)
+			a.write(w, 0)
 		}
 	}
 	return rev, err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 )
 
 // errNotLeading is what blocks the controllers of a replica that does not lead.
@@ -80,6 +81,8 @@ func (m *Manager) prepare() (*managerRun, error) {
 
 func (r *managerRun) run(ctx context.Context) error {
 	m := r.m
+	ctx, giveUp := context.WithCancel(ctx)
+	defer giveUp()
 	r.ctx = ctx
 	r.always = &term{m: m, ctx: ctx, own: everyKey{}}
 
@@ -102,9 +105,16 @@ func (r *managerRun) run(ctx context.Context) error {
 	defer stopClaim()
 	switch {
 	case r.elector != nil:
-		right.Go(func() { leadErr = r.campaign(claim, stopClaim) })
+		right.Go(func() { r.standBy(ctx) })
+		right.Go(func() {
+			defer giveUp() // where it ends by itself, this replica will never work again
+			leadErr = r.campaign(claim, stopClaim)
+		})
 	case r.sharder != nil:
-		right.Go(func() { leadErr = r.share(claim) })
+		right.Go(func() {
+			defer giveUp()
+			leadErr = r.share(claim)
+		})
 	default:
 		r.work(ctx, everyKey{})
 	}
@@ -134,6 +144,33 @@ func (r *managerRun) run(ctx context.Context) error {
 	stopBase()
 	below.Wait()
 	return errors.Join(err, leadErr, cacheErr)
+}
+
+// standbyMemory is for how long, or twice that, a replica that does not lead
+// remembers what has changed.
+const standbyMemory = 10 * time.Minute
+
+// standBy bounds the memory of a replica that does not lead. Its queues would keep
+// every key that ever changed, also of what is gone long since: the term begins
+// with all that there is anyway. What has changed lately it keeps, because the
+// leader may have died before it saw to a deletion.
+func (r *managerRun) standBy(ctx context.Context) {
+	ticker := time.NewTicker(standbyMemory)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		r.m.mu.Lock()
+		for _, c := range r.m.controllers {
+			if r.lead == nil && !c.everyReplica() {
+				c.forget(standbyMemory)
+			}
+		}
+		r.m.mu.Unlock()
+	}
 }
 
 // begin starts a controller in the term that it belongs to. The caller holds

@@ -23,6 +23,7 @@ type Trigger[K comparable] struct {
 type attached[K comparable] struct {
 	name   string
 	synced <-chan struct{}                        // closed once what was there has been added
+	done   <-chan struct{}                        // closed once it was removed: it may never be synced then
 	err    func() error                           // why its source fails at present
 	again  func(reason string, want func(K) bool) // adds what it knows anew
 	remove func()
@@ -117,6 +118,7 @@ func attach[T store.Object, K comparable](c *Controller[K], name string, kind st
 	return &attached[K]{
 		name:   name,
 		synced: reg.Synced(),
+		done:   reg.Done(),
 		err:    informer.Err,
 		again: func(reason string, want func(K) bool) {
 			for o, err := range informer.List(store.ListOptions{}) {
@@ -172,9 +174,15 @@ func (t *feed[T, K]) change(ch Change[T], initial bool) {
 	}
 }
 
-// again adds those keys of an object that are wanted.
+// again adds those keys of an object that are wanted. What the predicates leave
+// out at the start they leave out here.
 func (t *feed[T, K]) again(o T, reason string, want func(K) bool) {
 	defer t.recover(o)
+	for _, pass := range t.where {
+		if !pass(Change[T]{Type: store.Modified, Old: o, New: o, Resync: true}) {
+			return
+		}
+	}
 	t.each(o, func(key K) {
 		if want(key) {
 			t.c.queue.Add(key, AddOptions{Priority: PriorityLow, Cause: Cause{Reason: reason, Kind: t.kind, Key: store.KeyOf(o)}})

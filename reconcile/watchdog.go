@@ -4,6 +4,7 @@ package reconcile
 
 import (
 	"bytes"
+	"math"
 	"runtime"
 	"sync"
 	"time"
@@ -31,7 +32,8 @@ func (w *workers[K]) watchdog() *watchdog {
 	if o.Timeout < 0 {
 		return &watchdog{} // every reconcile may take as long as it likes
 	}
-	return &watchdog{id: goroutineID(), limit: o.Timeout + o.Patience, overdue: w.overdue}
+	limit := o.Timeout + min(o.Patience, math.MaxInt64-o.Timeout) // a huge one must not come out negative
+	return &watchdog{id: goroutineID(), limit: limit, overdue: w.overdue}
 }
 
 // overdue reports a reconcile that does not end, and puts another worker in its

@@ -19,18 +19,22 @@ import (
 var ErrStopped = errors.New("reconcile: the manager has stopped")
 
 // ErrStuck is the error of [Manager.Run] when it gave up waiting for a reconcile
-// that goes on after the end of its context.
+// that goes on after the end of its context. What that does with [Manager.Store]
+// from then on fails.
 var ErrStuck = errors.New("reconcile: goes on after the end of its context")
 
 // work runs the controller until ctx ends, and returns when its workers have.
 // When ctx ends, reconciles in progress have the manager's grace period to
 // finish before their own contexts end.
 func (c *Controller[K]) work(ctx context.Context, own Ownership) error {
-	if err := c.begin(ctx); err != nil {
+	if err := c.sources(ctx); err != nil {
 		return nil // ctx has ended
 	}
-	stopGain := own.OnGain(c.gained)
+	stopGain := own.OnGain(c.gained) // before begin takes stock: a standby has forgotten most
 	defer stopGain()
+	if err := c.begin(ctx); err != nil {
+		return nil
+	}
 
 	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(ErrStopped)
@@ -52,7 +56,7 @@ func (c *Controller[K]) work(ctx context.Context, own Ownership) error {
 	if within(ended, c.opts.Patience) {
 		return nil
 	}
-	return fmt.Errorf("controller %s: %s: %w", c.name, c.inProgress(), ErrStuck)
+	return fmt.Errorf("controller %s: %s: %w", c.name, c.abandon(), ErrStuck)
 }
 
 // within reports whether the channel is closed before d is over.
@@ -67,12 +71,9 @@ func within(ended <-chan struct{}, d time.Duration) bool {
 	}
 }
 
-// begin waits for what the controller depends on, then runs Options.Start until
-// it succeeds.
+// begin waits for the controllers that this one depends on, then runs
+// Options.Start until it succeeds.
 func (c *Controller[K]) begin(ctx context.Context) error {
-	if err := c.sources(ctx); err != nil {
-		return err
-	}
 	for _, other := range c.opts.After {
 		c.setBlocked(fmt.Errorf("waiting for controller %s to settle", other.Name()))
 		select {
@@ -93,7 +94,7 @@ func (c *Controller[K]) begin(ctx context.Context) error {
 	c.blocked = nil
 	if c.found == nil { // the first time
 		c.found = found
-		c.settle(*new(K))
+		c.settleIfEmpty()
 	}
 	return nil
 }
@@ -184,6 +185,8 @@ func (w *workers[K]) process(dog *watchdog, item Item[K]) (replaced bool) {
 	defer right.End()
 
 	a := &activity{
+		release: right.End,
+		in:      c.m,
 		base:    c.m.base,
 		cache:   c.m.cache,
 		fence:   right.Fence,
@@ -201,9 +204,10 @@ func (w *workers[K]) process(dog *watchdog, item Item[K]) (replaced bool) {
 	replaced = dog.leave()
 	cancel()
 
-	r := Reconciled{Running: a.running, Err: result.err, Waited: item.Waited, Duration: took, Wrote: a.end()}
-	run := c.note(item.Key, r)
-	r.Outcome = c.finish(item.Key, result, lost)
+	wrote, blind := a.end()
+	r := Reconciled{Running: a.running, Err: result.err, Waited: item.Waited, Duration: took, Wrote: wrote}
+	run := c.note(item.Key, r, blind)
+	r.Outcome = c.finish(item, result, lost)
 	c.leave(item.Key, a, run, r.Outcome)
 	c.tell(r, run.loop)
 	return replaced
@@ -230,7 +234,8 @@ func (c *Controller[K]) call(ctx context.Context, key K) (result Result) {
 }
 
 // finish hands the key back to the queue as the result says.
-func (c *Controller[K]) finish(key K, result Result, lost bool) Outcome {
+func (c *Controller[K]) finish(item Item[K], result Result, lost bool) Outcome {
+	key, priority := item.Key, item.Priority
 	if lost && result.err != nil { // whoever has the key now works on it
 		c.drop(key)
 		return OutcomeLost
@@ -247,7 +252,7 @@ func (c *Controller[K]) finish(key K, result Result, lost bool) Outcome {
 		return OutcomeParked
 	}
 	if errors.Is(result.err, store.ErrConflict) {
-		c.queue.AddRateLimited(key)
+		c.queue.AddRateLimited(key, AddOptions{Priority: priority, Cause: Cause{Reason: "conflict"}})
 		c.queue.Done(key)
 		return OutcomeConflict
 	}
@@ -270,6 +275,7 @@ func (c *Controller[K]) drop(key K) {
 	c.queue.Done(key)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	delete(c.lasting, key)
 	c.settle(key)
 }
 

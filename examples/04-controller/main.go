@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"maps"
+	"slices"
 
 	"github.com/slipway-dev/slipway/reconcile"
 	"github.com/slipway-dev/slipway/store"
@@ -45,12 +47,21 @@ func (y *yard) reconcile(ctx context.Context, key store.Key) reconcile.Result {
 	if err != nil {
 		return reconcile.Retry(err)
 	}
-	ships, err := y.ships.Page(ctx, store.ListOptions{Namespace: key.Namespace})
-	if err != nil {
-		return reconcile.Retry(err)
+	has := map[string]bool{} // its ships, by name
+	for ship, err := range y.ships.List(ctx, store.ListOptions{Namespace: key.Namespace}) {
+		if err != nil {
+			return reconcile.Retry(err)
+		}
+		if reconcile.IsControlledBy(y.ships, ship, y.fleets, fleet) {
+			has[ship.Name] = true
+		}
 	}
-	for n := len(ships.Items); n < fleet.Ships; n++ {
+	for n := range fleet.Ships {
 		ship := &Ship{Meta: store.Meta{Namespace: key.Namespace, Name: fmt.Sprintf("%s-%d", fleet.Name, n+1)}}
+		if has[ship.Name] {
+			delete(has, ship.Name)
+			continue
+		}
 		if err := reconcile.SetController(y.ships, ship, y.fleets, fleet); err != nil {
 			return reconcile.Park(err)
 		}
@@ -58,8 +69,8 @@ func (y *yard) reconcile(ctx context.Context, key store.Key) reconcile.Result {
 			return reconcile.Retry(err)
 		}
 	}
-	for n := len(ships.Items); n > fleet.Ships; n-- {
-		if _, err := y.ships.Delete(ctx, store.KeyOf(ships.Items[n-1])); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(has)) { // too many
+		if _, err := y.ships.Delete(ctx, store.NewKey(key.Namespace, name)); err != nil {
 			return reconcile.Retry(err)
 		}
 	}
@@ -89,7 +100,7 @@ func main() {
 		fmt.Println(ev.Type, ev.Object.Name)
 		switch events++; events {
 		case 3:
-			must(y.ships.Delete(ctx, store.NewKey("baltic", "merchant-3")))
+			must(y.ships.Delete(ctx, store.NewKey("baltic", "merchant-2")))
 		case 5:
 			must(y.fleets.Patch(ctx, baltic, func(f *Fleet) error { f.Ships = 1; return nil }))
 		}

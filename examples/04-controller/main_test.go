@@ -8,8 +8,8 @@ func Example() {
 	// ADDED merchant-1
 	// ADDED merchant-2
 	// ADDED merchant-3
-	// DELETED merchant-3
-	// ADDED merchant-3
-	// DELETED merchant-3
 	// DELETED merchant-2
+	// ADDED merchant-2
+	// DELETED merchant-2
+	// DELETED merchant-3
 }

@@ -190,3 +190,33 @@ func TestFaultsAndRestarts(t *testing.T) {
 		w.Idempotent()
 	})
 }
+
+// TestRecordsOfALongReconcile have what it did before the time went by.
+func TestRecordsOfALongReconcile(t *testing.T) {
+	reconciletest.Run(t, func(w *reconciletest.World) {
+		w.Start(func(m *reconcile.Manager) error {
+			claims, err := reconciletest.Kind(m, store.Kind[*claim]{Name: "Claim", Version: "v1"})
+			if err != nil {
+				return err
+			}
+			_, err = reconcile.New(m, "slow", func(ctx context.Context, key store.Key) reconcile.Result {
+				_, err := claims.Get(ctx, key)
+				time.Sleep(30 * time.Second)
+				return reconcile.OK(err)
+			}, reconcile.Options[store.Key]{}, reconcile.For(claims))
+			return err
+		})
+		claims, err := store.Lookup[*claim](w.Store(), store.KindName{Name: "Claim"})
+		if err == nil {
+			_, err = claims.Create(w.T.Context(), &claim{Meta: store.Meta{Namespace: "inn", Name: "suite"}})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Advance(10 * time.Second)
+		w.Advance(time.Minute)
+		if r := w.Records(); len(r) != 1 || len(r[0].Calls) != 1 {
+			t.Errorf("records %v, want one with one call", r)
+		}
+	})
+}

@@ -149,8 +149,18 @@ func (w *World) Stop() {
 // Restart ends the manager as a kill would, and starts another.
 func (w *World) Restart() {
 	w.T.Helper()
+	w.mustRun("Restart")
 	w.crash(w.process)
 	w.settle()
+}
+
+// mustRun ends the test if there is no manager: what is called then would do
+// nothing, and pass.
+func (w *World) mustRun(call string) {
+	w.T.Helper()
+	if w.stop == nil {
+		w.T.Fatalf("reconciletest: %s: no manager runs: it was not started, or has been stopped", call)
+	}
 }
 
 // crash ends what is left of a process, from whatever goroutine.
@@ -185,7 +195,9 @@ func (w *World) recover() bool {
 	w.mu.Lock()
 	crashed := w.crashed
 	w.crashed = false
-	clear(w.open)
+	if crashed {
+		clear(w.open) // of reconciles that never end
+	}
 	w.mu.Unlock()
 	if !crashed || w.stop == nil {
 		return false
@@ -295,6 +307,7 @@ func (w *World) Faults(plan func(Call) Fault) {
 // every object is shown to them again.
 func (w *World) Idempotent() {
 	w.T.Helper()
+	w.mustRun("Idempotent")
 	w.settle()
 	before, records := w.revision(), len(w.Records())
 	w.manager.Resync()
