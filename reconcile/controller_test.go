@@ -766,3 +766,28 @@ func TestAFailureThatWritesBacksOff(t *testing.T) {
 		}
 	})
 }
+
+// TestAParkedKeyThatWritesStaysParked: nor does the echo unpark; a change from
+// outside that comes during the run does.
+func TestAParkedKeyThatWritesStaysParked(t *testing.T) {
+	inDock(t, reconcile.ManagerOptions{}, func(y *dock) {
+		y.add("fleet", func(ctx context.Context, key store.Key) reconcile.Result {
+			_, err := y.fleets.Patch(ctx, key, func(f *convoy) error { f.Status.Runs++; return nil })
+			time.Sleep(time.Second) // the echo comes during the run
+			return reconcile.Park(errors.Join(errors.New("sunk"), err))
+		}, reconcile.Options[store.Key]{}, reconcile.For(y.fleets))
+		y.run()
+		y.newFleet("one", 0)
+		after(time.Hour)
+		if n := len(y.runs("sea/one")); n != 1 {
+			t.Fatalf("ran %d times in an hour, want once", n)
+		}
+		y.patchFleet("one", func(f *convoy) { f.Spec.Boats = 1 })
+		after(500 * time.Millisecond) // a second change, in the middle of the run
+		y.patchFleet("one", func(f *convoy) { f.Spec.Boats = 2 })
+		after(time.Hour)
+		if n := len(y.runs("sea/one")); n != 3 {
+			t.Errorf("ran %d times, want once more for each of two changes", n)
+		}
+	})
+}

@@ -68,6 +68,9 @@
 //
 // Functions run in the goroutines of [Manager.Run], which waits for them.
 //
+// A change is not a message: between two looks an object may have come and gone.
+// What has to be done when an object goes needs a finalizer ([Finalize]).
+//
 // # Errors
 //
 // A reconcile that fails is tried again, later each time; see [Result]. A panic is

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -308,17 +309,17 @@ func TestElectorWaitsForLead(t *testing.T) {
 	withLeases(t, func(t *testing.T, st *memory.Store, leases *store.Handle[*reconcile.Lease]) {
 		link := newLink(st, 1)
 		ctx, cancel := context.WithCancel(t.Context())
-		running, terms := 0, 0
+		var running, terms atomic.Int64
 		done := make(chan error, 1)
 		go func() {
 			done <- newElector(t, link, "a").Run(ctx, func(ctx context.Context, _ reconcile.Term) error {
-				if running++; running > 1 {
+				if running.Add(1) > 1 {
 					t.Error("lead runs twice")
 				}
-				terms++
+				terms.Add(1)
 				<-ctx.Done()
 				time.Sleep(time.Hour)
-				running--
+				running.Add(-1)
 				return errors.New("something went wrong late")
 			})
 		}()
@@ -331,8 +332,8 @@ func TestElectorWaitsForLead(t *testing.T) {
 			t.Errorf("the lease is %q's while a works: %v", *l.Spec.HolderIdentity, err)
 		}
 		time.Sleep(time.Hour)
-		if terms != 2 {
-			t.Errorf("%d terms, want a second after lead has returned", terms)
+		if n := terms.Load(); n != 2 {
+			t.Errorf("%d terms, want a second after lead has returned", n)
 		}
 		cancel()
 		if err := <-done; err == nil || !strings.Contains(err.Error(), "went wrong late") {

@@ -97,8 +97,8 @@ type QueueOptions[K comparable] struct {
 	// strict, so that a key may wait for ever.
 	MaxWait time.Duration
 	// Echo says that a cause is no news to the key, because a run of the key made it
-	// happen. Retry asks it of what was added during the run, so that a run that
-	// fails and writes so does not cut its own backoff short. It is called with the
+	// happen. Retry and Park ask it of what was added during the run, so that a run
+	// that fails and writes so does not cut its own backoff short, or unpark its key. It is called with the
 	// queue locked, and must not use the queue. nil: everything is news.
 	Echo func(key K, c Cause) bool
 	// Seed makes the jitter of backoffs repeatable. 0: it differs each time.

@@ -294,6 +294,9 @@ func (a *agenda[K]) park(e *entry[K], err error) {
 
 // setAside ends the run and parks the key, unless there was news during the run.
 func (a *agenda[K]) setAside(e *entry[K]) (isParked bool) {
+	if a.isEcho(e) {
+		e.flags &^= news
+	}
 	if e.pending != nothing && e.is(news) {
 		e.forget()
 		e.endCauses()

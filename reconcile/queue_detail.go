@@ -39,7 +39,9 @@ func (e *entry[K]) setErr(err error) {
 // note records why the key was added.
 func (e *entry[K]) note(c *Cause) {
 	if c.Reason != "" {
-		e.details().add(c)
+		// What comes during a run is kept apart by revision, for some of it may be the
+		// run's own echo (QueueOptions.Echo) and some not.
+		e.details().add(c, !e.is(running))
 	}
 }
 
@@ -51,11 +53,12 @@ func (e *entry[K]) details() *detail {
 	return e.detail
 }
 
-// add keeps the first cause of each kind of event with the latest revision.
-func (d *detail) add(c *Cause) {
+// add keeps the first cause of each kind of event, with the latest revision if
+// revisions are merged.
+func (d *detail) add(c *Cause, merge bool) {
 	for i := range d.pending {
 		p := &d.pending[i]
-		if p.Key == c.Key && p.Reason == c.Reason && p.Kind == c.Kind {
+		if p.Key == c.Key && p.Reason == c.Reason && p.Kind == c.Kind && (merge || p.Revision == c.Revision) {
 			p.Revision = max(p.Revision, c.Revision)
 			return
 		}
@@ -102,7 +105,7 @@ func (e *entry[K]) keepCauses() {
 	d.pending, d.pendingMore = slices.Clone(d.run), d.runMore+d.pendingMore
 	d.run, d.runMore = nil, 0
 	for i := range later {
-		d.add(&later[i])
+		d.add(&later[i], true)
 	}
 }
 

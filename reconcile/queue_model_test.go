@@ -390,12 +390,12 @@ func (m *queueModel) next() (next time.Time) {
 	return next
 }
 
-func note(list []reconcile.Cause, more int, c reconcile.Cause) ([]reconcile.Cause, int) {
+func note(list []reconcile.Cause, more int, c reconcile.Cause, merge bool) ([]reconcile.Cause, int) {
 	if c.Reason == "" {
 		return list, more
 	}
 	for i := range list {
-		if list[i].Reason == c.Reason {
+		if list[i].Reason == c.Reason && (merge || list[i].Revision == c.Revision) {
 			list[i].Revision = max(list[i].Revision, c.Revision)
 			return list, more
 		}
@@ -415,7 +415,7 @@ func (m *queueModel) add(key, verb string, at time.Time, o reconcile.AddOptions)
 		e = &modelEntry{}
 		m.keys[key] = e
 	}
-	e.causes, e.more = note(e.causes, e.more, o.Cause)
+	e.causes, e.more = note(e.causes, e.more, o.Cause, !e.running)
 	if e.parked && o.KeepBackoff {
 		return
 	}
@@ -508,7 +508,7 @@ func (m *queueModel) get() reconcile.Item[string] {
 	m.remove(key)
 	e := m.keys[key]
 	for _, r := range e.reasons {
-		e.causes, e.more = note(e.causes, e.more, reconcile.Cause{Reason: r})
+		e.causes, e.more = note(e.causes, e.more, reconcile.Cause{Reason: r}, true)
 	}
 	item := reconcile.Item[string]{
 		Key: key, Causes: slices.Clone(e.causes), MoreCauses: e.more, Attempts: e.attempts,
@@ -577,7 +577,7 @@ func (m *queueModel) retry(key string, err error) bool {
 	later, more := e.causes, e.more+e.runMore
 	e.causes, e.runCauses, e.more, e.runMore = e.runCauses, nil, more, 0
 	for _, c := range later {
-		e.causes, e.more = note(e.causes, e.more, c)
+		e.causes, e.more = note(e.causes, e.more, c, true)
 	}
 	e.reasons = append(e.reasons, "retry")
 	switch {
