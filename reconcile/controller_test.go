@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -788,6 +789,27 @@ func TestAParkedKeyThatWritesStaysParked(t *testing.T) {
 		after(time.Hour)
 		if n := len(y.runs("sea/one")); n != 3 {
 			t.Errorf("ran %d times, want once more for each of two changes", n)
+		}
+	})
+}
+
+// TestGoexitIsAFailure: a function that ends its goroutine, as t.Fatal does, takes
+// neither its key nor its worker with it.
+func TestGoexitIsAFailure(t *testing.T) {
+	inDock(t, reconcile.ManagerOptions{}, func(y *dock) {
+		var calls atomic.Int64
+		y.add("fleet", func(context.Context, store.Key) reconcile.Result {
+			if calls.Add(1) <= 3 {
+				runtime.Goexit()
+			}
+			return reconcile.Done()
+		}, reconcile.Options[store.Key]{Timeout: -1}, reconcile.For(y.fleets))
+		y.run()
+		y.newFleet("one", 0)
+		after(time.Hour)
+		runs := y.runs("sea/one")
+		if len(runs) != 4 || runs[3].Outcome != reconcile.OutcomeDone || !strings.Contains(runs[0].Err.Error(), "Goexit") {
+			t.Errorf("runs %+v, want three failures that say Goexit, then done", runs)
 		}
 	})
 }

@@ -223,7 +223,7 @@ func (r *managerRun) campaign(claim context.Context, stop func()) error {
 		defer r.m.leading(name, false)
 		r.work(ctx, t.Ownership())
 		<-ctx.Done()
-		stuck = errors.Join(stuck, r.endWork())
+		stuck = r.endWork() // those of an earlier lead have ended, or are abandoned
 		r.m.mu.Lock()
 		for _, c := range r.m.controllers {
 			if !c.everyReplica() {

@@ -161,26 +161,32 @@ func (w *workers[K]) start() { w.group.Go(w.run) }
 
 func (w *workers[K]) run() {
 	dog := w.watchdog()
-	for {
+	var replaced, returned bool
+	defer func() {
+		if !returned && !replaced { // the function ended the goroutine: runtime.Goexit
+			w.start()
+		}
+	}()
+	for !replaced {
 		item, err := w.c.queue.Get(w.take)
 		if err != nil {
-			return
+			break
 		}
-		if replaced := w.process(dog, item); replaced {
-			return
-		}
+		w.process(dog, item, &replaced)
 	}
+	returned = true
 }
 
-// process works on one key, and reports whether another worker has taken this
-// one's place meanwhile.
-func (w *workers[K]) process(dog *watchdog, item Item[K]) (replaced bool) {
+// process works on one key, and says whether another worker has taken this one's
+// place meanwhile. What follows the call is deferred, for the function may end
+// the goroutine.
+func (w *workers[K]) process(dog *watchdog, item Item[K], replaced *bool) {
 	c := w.c
 	name := keyString(item.Key)
 	right, ok := w.own.Begin(w.base, name)
 	if !ok { // another replica's
 		c.drop(item.Key)
-		return false
+		return
 	}
 	defer right.End()
 
@@ -198,20 +204,24 @@ func (w *workers[K]) process(dog *watchdog, item Item[K]) (replaced bool) {
 	dog.watch(a.running)
 
 	begun := time.Now()
-	result := c.call(ctx, item.Key)
-	took := time.Since(begun)
-	lost := right.Context.Err() != nil && w.base.Err() == nil
-	replaced = dog.leave()
-	cancel()
-
-	wrote, blind := a.end()
-	r := Reconciled{Running: a.running, Err: result.err, Waited: item.Waited, Duration: took, Wrote: wrote}
-	run := c.note(item.Key, r, blind)
-	r.Outcome = c.finish(item, result, lost)
-	c.leave(item.Key, a, run, r.Outcome)
-	c.tell(r, run.loop)
-	return replaced
+	result := Retry(errNoReturn)
+	defer func() {
+		took := time.Since(begun)
+		lost := right.Context.Err() != nil && w.base.Err() == nil
+		*replaced = dog.leave()
+		cancel()
+		wrote, blind := a.end()
+		r := Reconciled{Running: a.running, Err: result.err, Waited: item.Waited, Duration: took, Wrote: wrote}
+		run := c.note(item.Key, r, blind)
+		r.Outcome = c.finish(item, result, lost)
+		c.leave(item.Key, a, run, r.Outcome)
+		c.tell(r, run.loop)
+	}()
+	result = c.call(ctx, item.Key)
 }
+
+// errNoReturn is the failure of a function that ended its goroutine.
+var errNoReturn = errors.New("reconcile: the function called runtime.Goexit, as testing.T's FailNow does: return a Result")
 
 // deadline gives the context the controller's timeout.
 func (c *Controller[K]) deadline(ctx context.Context) (context.Context, context.CancelFunc) {

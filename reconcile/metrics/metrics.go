@@ -3,6 +3,7 @@
 package metrics
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -72,7 +73,8 @@ func (m *Metrics) Hooks() reconcile.Hooks {
 	}
 }
 
-// Observe adds the queues of a manager to the metrics.
+// Observe adds the queues of a manager to the metrics. Controllers of one name, in
+// several managers, count together.
 func (m *Metrics) Observe(manager *reconcile.Manager) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -97,18 +99,34 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range m.collectors() {
 		c.Collect(ch)
 	}
+	for name, s := range m.stats() {
+		for state, n := range map[string]int{"ready": s.Ready, "waiting": s.Waiting, "running": s.Running, "parked": s.Parked} {
+			ch <- prometheus.MustNewConstMetric(m.queue, prometheus.GaugeValue, float64(n), name, state)
+		}
+		works := 0.0
+		if s.Blocked == nil {
+			works = 1
+		}
+		ch <- prometheus.MustNewConstMetric(m.ready, prometheus.GaugeValue, works, name)
+	}
+}
+
+// stats returns the figures of each controller; those of one name, in several
+// managers, together.
+func (m *Metrics) stats() map[string]reconcile.Stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	all := map[string]reconcile.Stats{}
 	for _, manager := range m.managers {
 		for _, s := range manager.Stats() {
-			for state, n := range map[string]int{"ready": s.Ready, "waiting": s.Waiting, "running": s.Running, "parked": s.Parked} {
-				ch <- prometheus.MustNewConstMetric(m.queue, prometheus.GaugeValue, float64(n), s.Controller, state)
-			}
-			works := 0.0
-			if s.Blocked == nil {
-				works = 1
-			}
-			ch <- prometheus.MustNewConstMetric(m.ready, prometheus.GaugeValue, works, s.Controller)
+			sum := all[s.Controller]
+			sum.Ready += s.Ready
+			sum.Waiting += s.Waiting
+			sum.Running += s.Running
+			sum.Parked += s.Parked
+			sum.Blocked = errors.Join(sum.Blocked, s.Blocked)
+			all[s.Controller] = sum
 		}
 	}
+	return all
 }

@@ -86,5 +86,16 @@ slipway_reconcile_writes_total{controller="paint",kind="Boat"} 1
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
+
+		// A second manager with a controller of that name counts together with the first.
+		second := reconcile.NewManager(st, reconcile.ManagerOptions{})
+		figures.Observe(second)
+		_, err = reconcile.New(second, "paint", func(context.Context, store.Key) reconcile.Result { return reconcile.Done() }, reconcile.Options[store.Key]{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := registry.Gather(); err != nil {
+			t.Errorf("two managers: %v", err)
+		}
 	})
 }
