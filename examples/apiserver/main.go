@@ -2,8 +2,8 @@
 
 // Command apiserver serves a type of its own to kubectl:
 //
-//	go run ./examples/apiserver -kubeconfig /tmp/ships.kubeconfig &
-//	export KUBECONFIG=/tmp/ships.kubeconfig
+//	go run ./examples/apiserver -kubeconfig ships.kubeconfig &
+//	export KUBECONFIG=ships.kubeconfig
 //	kubectl explain ship.spec
 //	kubectl create -f - <<<'{apiVersion: example.com/v1, kind: Ship, metadata: {name: vasa}, spec: {cargo: 64}}'
 //	kubectl get ships --watch

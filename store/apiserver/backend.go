@@ -21,6 +21,8 @@ type backend interface {
 	write(context.Context, *store.Schema, store.Write) (store.Object, error)
 	// txn runs f in a transaction.
 	txn(context.Context, func(store.Tx) error) error
+	// atomic reports whether txn is one, that can be taken back.
+	atomic() bool
 }
 
 // direct is the store.
@@ -47,6 +49,11 @@ func (d direct) txn(ctx context.Context, f func(store.Tx) error) error {
 		return err
 	}
 	return f(single{ctx, d.Store})
+}
+
+func (d direct) atomic() bool {
+	_, ok := d.Store.(store.Transactor)
+	return ok
 }
 
 // single makes do without transactions, on a store that has none: each write is
@@ -93,6 +100,8 @@ func (w within) write(_ context.Context, s *store.Schema, wr store.Write) (store
 }
 
 func (w within) txn(_ context.Context, f func(store.Tx) error) error { return f(w.tx) }
+
+func (w within) atomic() bool { return true }
 
 // reader shows a backend to admission plugins.
 type reader struct {

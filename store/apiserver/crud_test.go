@@ -14,6 +14,8 @@ import (
 
 	"github.com/slipway-dev/slipway/store"
 	"github.com/slipway-dev/slipway/store/apiserver"
+	"github.com/slipway-dev/slipway/store/apiserver/builtin"
+	"github.com/slipway-dev/slipway/store/memory"
 )
 
 func TestCreate(t *testing.T) {
@@ -275,4 +277,24 @@ func TestPast(t *testing.T) {
 	}
 	f.want(f.do("GET", backupsPath+"?resourceVersionMatch=Exact&resourceVersion="+first, ""), 410, `"reason":"Expired"`)
 	f.want(f.do("GET", backupsPath+"/x?resourceVersion="+store.FormatRevision(rev+100), ""), 504, "Too large resource version", `"reason":"ResourceVersionTooLarge"`)
+}
+
+// TestDryRunWithoutTransactions: on a store that can't take back what was tried,
+// a dry run is refused and changes nothing.
+func TestDryRunWithoutTransactions(t *testing.T) {
+	st := memory.New(memory.Options{})
+	t.Cleanup(func() { st.Close() })
+	s, err := apiserver.New(struct{ store.Store }{st}, apiserver.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := builtin.Register(s, append(builtin.All(), backups())...); err != nil {
+		t.Fatal(err)
+	}
+	f := serveFixture(t, st, s)
+	f.want(f.do("POST", backupsPath+"?dryRun=All", backupJSON("x", `{"source":"s"}`)), 400, "dry run is not supported")
+	f.want(f.do("GET", backupsPath+"/x", ""), 404)
+	f.want(f.do("POST", backupsPath, backupJSON("x", `{"source":"s"}`)), 201)
+	f.want(f.do("DELETE", backupsPath+"/x?dryRun=All", ""), 400, "dry run is not supported")
+	f.want(f.do("GET", backupsPath+"/x", ""), 200)
 }

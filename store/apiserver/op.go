@@ -124,6 +124,9 @@ func (o *op) commit(ctx context.Context, r *admission.Request, writes ...store.W
 	if len(plugins) == 0 && !o.dryRun && len(writes) == 1 {
 		return o.backend.write(ctx, o.res.schema, writes[0])
 	}
+	if o.dryRun && !o.backend.atomic() {
+		return nil, apierrors.NewBadRequest("dry run is not supported: the store of this server has no transactions, so what was tried could not be taken back")
+	}
 	err = o.backend.txn(ctx, func(tx store.Tx) error {
 		for _, p := range plugins {
 			if err := p.Within(ctx, transaction{tx, o.server}, r); err != nil {
