@@ -527,6 +527,9 @@ func TestOverdueReconcileIsReportedAndReplaced(t *testing.T) {
 		if overdue := reports.all(); len(overdue) != 1 || overdue[0].Key != "sea/stuck" || !strings.Contains(overdue[0].Stack, "stuckHere") {
 			t.Fatalf("after 71 s: %+v, want one report with the stack", overdue)
 		}
+		if err := y.m.Healthy(); !errors.Is(err, reconcile.ErrStuck) || !strings.Contains(err.Error(), "sea/stuck") {
+			t.Errorf("Healthy says %v, want the stuck key", err)
+		}
 		if len(y.runs("sea/other")) != 1 {
 			t.Error("no other worker has taken the place of the stuck one")
 		}
@@ -537,6 +540,9 @@ func TestOverdueReconcileIsReportedAndReplaced(t *testing.T) {
 		}
 		close(free)
 		after(time.Minute)
+		if err := y.m.Healthy(); err != nil {
+			t.Errorf("Healthy says %v when the key is free again", err)
+		}
 		if n := len(y.runs("sea/stuck")); n != 2 {
 			t.Errorf("the stuck key ran %d times after it was freed, want 2", n)
 		}

@@ -64,6 +64,7 @@ type controller interface {
 	work(context.Context, Ownership) error
 	everyReplica() bool
 	ready(standby bool) error
+	healthy() error
 	stats() Stats
 	resync()
 	forget(time.Duration)
@@ -117,6 +118,20 @@ func (m *Manager) Ready() error {
 		if err := c.ready(true); err != nil {
 			problems = append(problems, err)
 		}
+	}
+	return errors.Join(problems...)
+}
+
+// Healthy returns nil unless a reconcile goes on long after the end of its context
+// ([ErrStuck]): only a restart of the process ends it. What waits or fails and may
+// mend by itself is not unhealthy, but see [Manager.Ready].
+func (m *Manager) Healthy() error {
+	m.mu.Lock()
+	controllers := slices.Clone(m.controllers)
+	m.mu.Unlock()
+	var problems []error
+	for _, c := range controllers {
+		problems = append(problems, c.healthy())
 	}
 	return errors.Join(problems...)
 }

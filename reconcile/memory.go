@@ -3,6 +3,8 @@
 package reconcile
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -85,6 +87,24 @@ func (c *Controller[K]) abandon() string {
 	}
 	slices.Sort(names)
 	return "the reconcile of " + strings.Join(names, ", ")
+}
+
+// healthy reports the reconciles that went on after the end of their contexts for
+// longer than the controller's patience; nil where there are none.
+func (c *Controller[K]) healthy() error {
+	limit := c.opts.limit()
+	if limit == 0 {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var stuck []error
+	for _, a := range c.running {
+		if took := time.Since(a.begun); took >= limit {
+			stuck = append(stuck, fmt.Errorf("controller %s: %s has been worked on for %v: %w", c.name, a.running.Key, took.Round(time.Second), ErrStuck))
+		}
+	}
+	return errors.Join(stuck...)
 }
 
 // ownWrites are a controller's latest writes, by which it knows its own echo,

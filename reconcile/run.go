@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/slipway-dev/slipway/store"
 	"github.com/slipway-dev/slipway/watch"
@@ -47,6 +48,7 @@ type activity struct {
 	base    store.Store
 	cache   *watch.Cache
 	running Running
+	begun   time.Time
 	fence   store.LeaseID
 	lasting bool // read from a snapshot: the attempt before was overtaken by the history window
 

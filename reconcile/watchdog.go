@@ -28,12 +28,20 @@ type watchdog struct {
 
 // watchdog returns the watchdog of the worker that calls it.
 func (w *workers[K]) watchdog() *watchdog {
-	o := &w.c.opts
-	if o.Timeout < 0 {
-		return &watchdog{} // every reconcile may take as long as it likes
+	limit := w.c.opts.limit()
+	if limit == 0 {
+		return &watchdog{}
 	}
-	limit := o.Timeout + min(o.Patience, math.MaxInt64-o.Timeout) // a huge one must not come out negative
 	return &watchdog{id: goroutineID(), limit: limit, overdue: w.overdue}
+}
+
+// limit is after how long a reconcile is overdue; 0: it may take as long as it
+// likes.
+func (o *Options[K]) limit() time.Duration {
+	if o.Timeout < 0 {
+		return 0
+	}
+	return o.Timeout + min(o.Patience, math.MaxInt64-o.Timeout) // a huge one must not come out negative
 }
 
 // overdue reports a reconcile that does not end, and puts another worker in its

@@ -198,15 +198,15 @@ func (w *workers[K]) process(dog *watchdog, item Item[K], replaced *bool) {
 		fence:   right.Fence,
 		running: Running{Controller: c.name, Key: name, Causes: item.Causes, Attempts: item.Attempts},
 		needs:   c.needs(),
+		begun:   time.Now(),
 	}
 	c.enter(item.Key, a)
 	ctx, cancel := c.deadline(context.WithValue(right.Context, activityKey{}, a))
 	dog.watch(a.running)
 
-	begun := time.Now()
 	result := Retry(errNoReturn)
 	defer func() {
-		took := time.Since(begun)
+		took := time.Since(a.begun)
 		lost := right.Context.Err() != nil && w.base.Err() == nil
 		*replaced = dog.leave()
 		cancel()
