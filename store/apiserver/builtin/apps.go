@@ -36,6 +36,8 @@ func validateTemplate(selector *metav1.LabelSelector, t *corev1.PodTemplateSpec,
 	return result(errs)
 }
 
+// Deployments returns the kind Deployment of apps/v1, to be registered, with
+// its defaults and validation and its scale subresource.
 func Deployments() apiserver.Resource[*appsv1.Deployment] {
 	k := kind[*appsv1.Deployment](appsv1.GroupName, "v1", "Deployment")
 	k.Default = defaultDeployment
@@ -79,6 +81,8 @@ func defaultDeployment(d *appsv1.Deployment) {
 	defaultPodSpec(&s.Template.Spec)
 }
 
+// ReplicaSets returns the kind ReplicaSet of apps/v1, to be registered, with
+// its defaults and validation and its scale subresource.
 func ReplicaSets() apiserver.Resource[*appsv1.ReplicaSet] {
 	k := kind[*appsv1.ReplicaSet](appsv1.GroupName, "v1", "ReplicaSet")
 	k.Default = func(r *appsv1.ReplicaSet) {
@@ -107,6 +111,8 @@ func ReplicaSets() apiserver.Resource[*appsv1.ReplicaSet] {
 	}
 }
 
+// StatefulSets returns the kind StatefulSet of apps/v1, to be registered, with
+// its defaults and validation and its scale subresource.
 func StatefulSets() apiserver.Resource[*appsv1.StatefulSet] {
 	k := kind[*appsv1.StatefulSet](appsv1.GroupName, "v1", "StatefulSet")
 	k.Default = func(s *appsv1.StatefulSet) {
@@ -146,6 +152,8 @@ func StatefulSets() apiserver.Resource[*appsv1.StatefulSet] {
 	}
 }
 
+// DaemonSets returns the kind DaemonSet of apps/v1, to be registered, with its
+// defaults and validation.
 func DaemonSets() apiserver.Resource[*appsv1.DaemonSet] {
 	k := kind[*appsv1.DaemonSet](appsv1.GroupName, "v1", "DaemonSet")
 	k.Default = func(d *appsv1.DaemonSet) {
@@ -180,6 +188,8 @@ func DaemonSets() apiserver.Resource[*appsv1.DaemonSet] {
 	}
 }
 
+// ControllerRevisions returns the kind ControllerRevision of apps/v1, to be
+// registered.
 func ControllerRevisions() apiserver.Resource[*appsv1.ControllerRevision] {
 	return apiserver.Resource[*appsv1.ControllerRevision]{
 		Kind: kind[*appsv1.ControllerRevision](appsv1.GroupName, "v1", "ControllerRevision"),

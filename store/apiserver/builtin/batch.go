@@ -95,6 +95,8 @@ func jobDuration(j *batchv1.Job) any {
 	return duration.HumanDuration(j.Status.CompletionTime.Sub(j.Status.StartTime.Time))
 }
 
+// CronJobs returns the kind CronJob of batch/v1, to be registered, with its
+// defaults and validation.
 func CronJobs() apiserver.Resource[*batchv1.CronJob] {
 	k := kind[*batchv1.CronJob](batchv1.GroupName, "v1", "CronJob")
 	k.Default = func(c *batchv1.CronJob) {
@@ -136,6 +138,8 @@ func CronJobs() apiserver.Resource[*batchv1.CronJob] {
 	}
 }
 
+// HorizontalPodAutoscalers returns the kind HorizontalPodAutoscaler of
+// autoscaling/v2, to be registered, with its defaults and validation.
 func HorizontalPodAutoscalers() apiserver.Resource[*autoscalingv2.HorizontalPodAutoscaler] {
 	type hpa = *autoscalingv2.HorizontalPodAutoscaler
 	k := kind[hpa](autoscalingv2.GroupName, "v2", "HorizontalPodAutoscaler")
@@ -181,6 +185,8 @@ func targets(h *autoscalingv2.HorizontalPodAutoscaler) any {
 	}), "<none>")
 }
 
+// PodDisruptionBudgets returns the kind PodDisruptionBudget of policy/v1, to be
+// registered, with its validation.
 func PodDisruptionBudgets() apiserver.Resource[*policyv1.PodDisruptionBudget] {
 	type pdb = *policyv1.PodDisruptionBudget
 	k := kind[pdb](policyv1.GroupName, "v1", "PodDisruptionBudget")

@@ -127,6 +127,8 @@ func Namespaces() apiserver.Resource[*corev1.Namespace] {
 	}
 }
 
+// ConfigMaps returns the kind ConfigMap of v1, to be registered, with its
+// validation.
 func ConfigMaps() apiserver.Resource[*corev1.ConfigMap] {
 	k := kind[*corev1.ConfigMap]("", "v1", "ConfigMap")
 	k.Validate = func(old, c *corev1.ConfigMap) error {
@@ -176,6 +178,8 @@ func dataSize[V string | []byte](data map[string]V) int {
 	return n
 }
 
+// Secrets returns the kind Secret of v1, to be registered, with its defaults
+// and validation.
 func Secrets() apiserver.Resource[*corev1.Secret] {
 	k := kind[*corev1.Secret]("", "v1", "Secret")
 	k.Indexes = []*store.Index[*corev1.Secret]{
@@ -382,6 +386,7 @@ func Events() apiserver.Resource[*corev1.Event] {
 	}
 }
 
+// PersistentVolumes returns the kind PersistentVolume of v1, to be registered.
 func PersistentVolumes() apiserver.Resource[*corev1.PersistentVolume] {
 	return apiserver.Resource[*corev1.PersistentVolume]{
 		Kind: cluster[*corev1.PersistentVolume]("", "v1", "PersistentVolume"), ShortNames: []string{"pv"},
@@ -402,6 +407,8 @@ func PersistentVolumes() apiserver.Resource[*corev1.PersistentVolume] {
 	}
 }
 
+// PersistentVolumeClaims returns the kind PersistentVolumeClaim of v1, to be
+// registered.
 func PersistentVolumeClaims() apiserver.Resource[*corev1.PersistentVolumeClaim] {
 	return apiserver.Resource[*corev1.PersistentVolumeClaim]{
 		Kind: kind[*corev1.PersistentVolumeClaim]("", "v1", "PersistentVolumeClaim"), ShortNames: []string{"pvc"},
@@ -415,6 +422,7 @@ func PersistentVolumeClaims() apiserver.Resource[*corev1.PersistentVolumeClaim] 
 	}
 }
 
+// ResourceQuotas returns the kind ResourceQuota of v1, to be registered.
 func ResourceQuotas() apiserver.Resource[*corev1.ResourceQuota] {
 	text := func(hard, used corev1.ResourceList, limits bool) string {
 		var parts []string
@@ -437,6 +445,7 @@ func ResourceQuotas() apiserver.Resource[*corev1.ResourceQuota] {
 	}
 }
 
+// LimitRanges returns the kind LimitRange of v1, to be registered.
 func LimitRanges() apiserver.Resource[*corev1.LimitRange] {
 	return apiserver.Resource[*corev1.LimitRange]{
 		Kind: kind[*corev1.LimitRange]("", "v1", "LimitRange"), ShortNames: []string{"limits"},
@@ -446,6 +455,8 @@ func LimitRanges() apiserver.Resource[*corev1.LimitRange] {
 	}
 }
 
+// ReplicationControllers returns the kind ReplicationController of v1, to be
+// registered, with its defaults and its scale subresource.
 func ReplicationControllers() apiserver.Resource[*corev1.ReplicationController] {
 	template := func(r *corev1.ReplicationController) *corev1.PodTemplateSpec {
 		if r.Spec.Template == nil {

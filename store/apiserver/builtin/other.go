@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-dev/slipway/store/apiserver"
 )
 
+// Leases returns the kind Lease of coordination.k8s.io/v1, to be registered.
 func Leases() apiserver.Resource[*coordinationv1.Lease] {
 	return apiserver.Resource[*coordinationv1.Lease]{
 		Kind: kind[*coordinationv1.Lease](coordinationv1.GroupName, "v1", "Lease"),
@@ -34,6 +35,8 @@ func Leases() apiserver.Resource[*coordinationv1.Lease] {
 	}
 }
 
+// EndpointSlices returns the kind EndpointSlice of discovery.k8s.io/v1, to be
+// registered, with its defaults.
 func EndpointSlices() apiserver.Resource[*discoveryv1.EndpointSlice] {
 	type slice = *discoveryv1.EndpointSlice
 	k := kind[slice](discoveryv1.GroupName, "v1", "EndpointSlice")
@@ -66,6 +69,8 @@ func EndpointSlices() apiserver.Resource[*discoveryv1.EndpointSlice] {
 	}
 }
 
+// PriorityClasses returns the kind PriorityClass of scheduling.k8s.io/v1, to be
+// registered, with its defaults.
 func PriorityClasses() apiserver.Resource[*schedulingv1.PriorityClass] {
 	type class = *schedulingv1.PriorityClass
 	k := cluster[class](schedulingv1.GroupName, "v1", "PriorityClass")
@@ -82,6 +87,8 @@ func PriorityClasses() apiserver.Resource[*schedulingv1.PriorityClass] {
 	}
 }
 
+// StorageClasses returns the kind StorageClass of storage.k8s.io/v1, to be
+// registered, with its defaults.
 func StorageClasses() apiserver.Resource[*storagev1.StorageClass] {
 	type class = *storagev1.StorageClass
 	k := cluster[class](storagev1.GroupName, "v1", "StorageClass")
@@ -100,6 +107,7 @@ func StorageClasses() apiserver.Resource[*storagev1.StorageClass] {
 	}
 }
 
+// Ingresses returns the kind Ingress of networking.k8s.io/v1, to be registered.
 func Ingresses() apiserver.Resource[*networkingv1.Ingress] {
 	type ingress = *networkingv1.Ingress
 	return apiserver.Resource[ingress]{
@@ -119,6 +127,8 @@ func Ingresses() apiserver.Resource[*networkingv1.Ingress] {
 	}
 }
 
+// NetworkPolicies returns the kind NetworkPolicy of networking.k8s.io/v1, to be
+// registered, with its validation.
 func NetworkPolicies() apiserver.Resource[*networkingv1.NetworkPolicy] {
 	type policy = *networkingv1.NetworkPolicy
 	k := kind[policy](networkingv1.GroupName, "v1", "NetworkPolicy")

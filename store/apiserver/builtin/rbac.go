@@ -82,6 +82,8 @@ func createdAt[T object[T]]() apiserver.Column[T] {
 	return column("Created At", func(o T) any { return o.GetCreationTimestamp().UTC().Format("2006-01-02T15:04:05Z07:00") })
 }
 
+// Roles returns the kind Role of rbac.authorization.k8s.io/v1, to be
+// registered, with its validation.
 func Roles() apiserver.Resource[*rbacv1.Role] {
 	k := kind[*rbacv1.Role](rbacv1.GroupName, "v1", "Role")
 	k.ValidateName = pathName
@@ -89,6 +91,8 @@ func Roles() apiserver.Resource[*rbacv1.Role] {
 	return apiserver.Resource[*rbacv1.Role]{Kind: k, Columns: []apiserver.Column[*rbacv1.Role]{createdAt[*rbacv1.Role]()}}
 }
 
+// ClusterRoles returns the kind ClusterRole of rbac.authorization.k8s.io/v1, to
+// be registered, with its validation.
 func ClusterRoles() apiserver.Resource[*rbacv1.ClusterRole] {
 	k := cluster[*rbacv1.ClusterRole](rbacv1.GroupName, "v1", "ClusterRole")
 	k.ValidateName = pathName
@@ -96,6 +100,8 @@ func ClusterRoles() apiserver.Resource[*rbacv1.ClusterRole] {
 	return apiserver.Resource[*rbacv1.ClusterRole]{Kind: k, Columns: []apiserver.Column[*rbacv1.ClusterRole]{createdAt[*rbacv1.ClusterRole]()}}
 }
 
+// RoleBindings returns the kind RoleBinding of rbac.authorization.k8s.io/v1, to
+// be registered, with its defaults and validation.
 func RoleBindings() apiserver.Resource[*rbacv1.RoleBinding] {
 	k := kind[*rbacv1.RoleBinding](rbacv1.GroupName, "v1", "RoleBinding")
 	k.ValidateName = pathName
@@ -116,6 +122,9 @@ func RoleBindings() apiserver.Resource[*rbacv1.RoleBinding] {
 	}
 }
 
+// ClusterRoleBindings returns the kind ClusterRoleBinding of
+// rbac.authorization.k8s.io/v1, to be registered, with its defaults and
+// validation.
 func ClusterRoleBindings() apiserver.Resource[*rbacv1.ClusterRoleBinding] {
 	k := cluster[*rbacv1.ClusterRoleBinding](rbacv1.GroupName, "v1", "ClusterRoleBinding")
 	k.ValidateName = pathName
